@@ -1,5 +1,5 @@
-// The one family of errors that leaves the engine. Every error carries a stable code; the Node border
-// turns it into a JavaScript FishermaskError with the same code.
+// The one family of errors that leaves the engine. Every error carries a stable code; the Node
+// border turns it into a JavaScript FishermaskError with the same code.
 #pragma once
 
 #include <cstdint>
@@ -43,9 +43,9 @@ template <typename... Parts>
 }  // namespace fishermask
 
 // Throws Error(kCODE, …) unless cond holds. The message parts are only evaluated on failure.
-#define FM_CHECK(cond, code, ...)                                                     \
-  do {                                                                                \
-    if (!(cond)) ::fishermask::fail(::fishermask::ErrorCode::k##code, __VA_ARGS__);   \
+#define FM_CHECK(cond, code, ...)                                                   \
+  do {                                                                              \
+    if (!(cond)) ::fishermask::fail(::fishermask::ErrorCode::k##code, __VA_ARGS__); \
   } while (false)
 
 #include "core/text.h"

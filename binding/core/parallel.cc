@@ -38,8 +38,8 @@ int thread_count() noexcept { return omp_get_max_threads(); }
 void parallel_for(std::int64_t count, std::int64_t grain,
                   const std::function<void(std::int64_t, std::int64_t)>& body) {
   if (count <= 0) return;
-  const std::int64_t most = (count + std::max<std::int64_t>(grain, 1) - 1) /
-                            std::max<std::int64_t>(grain, 1);
+  const std::int64_t most =
+      (count + std::max<std::int64_t>(grain, 1) - 1) / std::max<std::int64_t>(grain, 1);
   const int threads = static_cast<int>(std::min<std::int64_t>(most, thread_count()));
   if (threads <= 1) {
     body(0, count);

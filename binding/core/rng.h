@@ -1,6 +1,6 @@
-// Philox4x32-10, a counter-based generator: the same (seed, stream, index) gives the same bits on every
-// backend and thread count.
-// Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11.
+// Philox4x32-10, a counter-based generator: the same (seed, stream, index) gives the same bits on
+// every backend and thread count. Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as
+// easy as 1, 2, 3", SC11.
 #pragma once
 
 #include <array>

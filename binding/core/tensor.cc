@@ -81,8 +81,8 @@ std::shared_ptr<std::byte> allocate_aligned(std::int64_t bytes, std::string_view
   constexpr std::int64_t kAlignment = 64;
   FM_CHECK(bytes >= 0 && bytes <= std::numeric_limits<std::int64_t>::max() - kAlignment,
            OUT_OF_MEMORY, "cannot take ", bytes, " bytes for ", purpose);
-  const std::int64_t rounded = std::max((bytes + kAlignment - 1) / kAlignment, std::int64_t{1}) *
-                               kAlignment;
+  const std::int64_t rounded =
+      std::max((bytes + kAlignment - 1) / kAlignment, std::int64_t{1}) * kAlignment;
   void* raw = std::aligned_alloc(kAlignment, static_cast<std::size_t>(rounded));
   FM_CHECK(raw != nullptr, OUT_OF_MEMORY, "cannot take ", bytes, " bytes for ", purpose);
   return {static_cast<std::byte*>(raw), [](std::byte* p) { std::free(p); }};
