@@ -1,0 +1,395 @@
+#include "graph/executor.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/parallel.h"
+
+namespace fishermask {
+namespace {
+
+// Steps: forward of node f is f; the seed is F; backward of node f is F + (F − f).
+int node_count(const Graph& graph) { return static_cast<int>(graph.nodes().size()); }
+
+DType real_type(const ValueSpec& spec, DType real) {
+  return spec.dtype == DType::kF32 ? real : spec.dtype;
+}
+
+void add_squares(const TensorView& gradient, double* sums) {
+  const std::int64_t count = gradient.count();
+  const auto add = [&](const auto* g) {
+    parallel_for(count, 1 << 14, [=](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        sums[i] += static_cast<double>(g[i]) * static_cast<double>(g[i]);
+      }
+    });
+  };
+  if (gradient.dtype == DType::kF64) {
+    add(gradient.as<double>());
+  } else {
+    add(gradient.as<float>());
+  }
+}
+
+}  // namespace
+
+Executor::Executor(const Graph& graph, const ParameterValues& parameters, ExecutorOptions options)
+    : graph_(graph), parameters_(parameters), options_(std::move(options)) {
+  FM_CHECK(options_.batch > 0, ARGUMENT, "expected a batch of at least 1 but received ",
+           options_.batch);
+  FM_CHECK(!(options_.squares && options_.training), STATE,
+           "per-sample gradients do not exist in training mode (batch norm mixes the samples): "
+           "the Fisher needs evaluation mode");
+  options_.backward = options_.backward || options_.squares || options_.input_gradients;
+  states_.resize(graph.nodes().size());
+  plan();
+  arena_bytes_ = plan_memory(buffers_);
+  arena_ = allocate_aligned(arena_bytes_, text("the activations of a batch of ", options_.batch));
+  make_kernels();
+  bind();
+}
+
+bool Executor::wants_gradient(int value) const {
+  if (!options_.backward) return false;
+  const Value& v = graph_.values()[static_cast<std::size_t>(value)];
+  return v.needs_grad || (options_.input_gradients && v.spec.dtype == DType::kF32);
+}
+
+int Executor::backward_step(std::size_t node) const {
+  return 2 * node_count(graph_) - static_cast<int>(node);
+}
+
+void Executor::plan() {
+  const int forward_steps = node_count(graph_);
+  const int end = 2 * forward_steps + 1;
+  const auto& values = graph_.values();
+  const auto& nodes = graph_.nodes();
+  readable_.assign(values.size(), false);
+  for (const int v : graph_.inputs()) readable_[static_cast<std::size_t>(v)] = true;
+  for (const int v : graph_.outputs()) readable_[static_cast<std::size_t>(v)] = true;
+  for (const std::string& name : options_.keep) {
+    readable_[static_cast<std::size_t>(graph_.value_index(name))] = true;
+  }
+  // A node takes part in the reverse pass when one of its outputs gets a gradient.
+  for (std::size_t n = 0; n < nodes.size(); ++n) {
+    states_[n].has_backward = std::any_of(nodes[n].outputs.begin(), nodes[n].outputs.end(),
+                                          [&](int v) { return wants_gradient(v); });
+  }
+  // A shared parameter's uses are squared together after the whole reverse pass: their tensors
+  // stay.
+  std::vector<bool> kept_to_end(nodes.size(), false);
+  if (options_.squares) {
+    for (const Parameter& parameter : graph_.parameters()) {
+      if (!is_shared(parameter)) continue;
+      for (const ParameterUse& use : parameter.uses) {
+        kept_to_end[static_cast<std::size_t>(use.node)] = true;
+      }
+    }
+  }
+  const auto last_backward_use = [&](std::size_t node) {
+    return kept_to_end[node] || options_.repeatable ? end : backward_step(node);
+  };
+
+  const auto byte_size = [&](std::size_t v) {
+    return element_count(with_batch(options_.batch, values[v].spec.shape)) *
+           dtype_size(real_type(values[v].spec, options_.real));
+  };
+  value_buffer_.assign(values.size(), -1);
+  for (std::size_t v = 0; v < values.size(); ++v) {
+    PlannedBuffer buffer;
+    buffer.bytes = byte_size(v);
+    buffer.first = std::max(values[v].producer, 0);
+    buffer.last = buffer.first;
+    for (const int consumer : values[v].consumers) {
+      const auto c = static_cast<std::size_t>(consumer);
+      buffer.last = std::max(buffer.last, consumer);
+      if (states_[c].has_backward && nodes[c].op->backward_needs_inputs) {
+        buffer.last = std::max(buffer.last, last_backward_use(c));
+      }
+    }
+    if (values[v].producer >= 0) {
+      const auto p = static_cast<std::size_t>(values[v].producer);
+      if (states_[p].has_backward && nodes[p].op->backward_needs_outputs) {
+        buffer.last = std::max(buffer.last, last_backward_use(p));
+      }
+    }
+    if (readable_[v]) {
+      buffer.last = end;
+      buffer.first = values[v].producer < 0 ? 0 : buffer.first;
+    }
+    value_buffer_[v] = static_cast<int>(buffers_.size());
+    // In place: the output takes over the buffer of an input that ends here.
+    if (values[v].producer >= 0) {
+      const auto p = static_cast<std::size_t>(values[v].producer);
+      const int source = nodes[p].inputs.empty() ? -1 : nodes[p].inputs[0];
+      if (nodes[p].op->in_place && nodes[p].outputs.size() == 1 && source >= 0 &&
+          !readable_[static_cast<std::size_t>(source)] &&
+          byte_size(static_cast<std::size_t>(source)) == buffer.bytes) {
+        const int shared = value_buffer_[static_cast<std::size_t>(source)];
+        PlannedBuffer& root = buffers_[static_cast<std::size_t>(shared)];
+        if (root.last == static_cast<int>(p)) {
+          root.last = buffer.last;
+          value_buffer_[v] = shared;
+          continue;
+        }
+      }
+    }
+    buffers_.push_back(buffer);
+  }
+
+  saved_buffer_.assign(nodes.size(), -1);
+  saved_fixed_buffer_.assign(nodes.size(), -1);
+  for (std::size_t n = 0; n < nodes.size(); ++n) {
+    if (nodes[n].op->saved == nullptr) continue;
+    states_[n].saved = nodes[n].op->saved(nodes[n].spec, options_.batch, options_.training);
+    const int first = static_cast<int>(n);
+    const int last = states_[n].has_backward ? last_backward_use(n) : first;
+    if (states_[n].saved.bytes_per_sample > 0) {
+      saved_buffer_[n] = static_cast<int>(buffers_.size());
+      buffers_.push_back({states_[n].saved.bytes_per_sample * options_.batch, first, last});
+    }
+    if (states_[n].saved.bytes_fixed > 0) {
+      saved_fixed_buffer_[n] = static_cast<int>(buffers_.size());
+      buffers_.push_back({states_[n].saved.bytes_fixed, first, last});
+    }
+  }
+
+  gradient_buffer_.assign(values.size(), -1);
+  for (std::size_t v = 0; v < values.size(); ++v) {
+    if (!wants_gradient(static_cast<int>(v))) continue;
+    const bool is_output = std::find(graph_.outputs().begin(), graph_.outputs().end(),
+                                     static_cast<int>(v)) != graph_.outputs().end();
+    PlannedBuffer buffer;
+    buffer.bytes = byte_size(v);
+    // An output's gradient is written by the caller at any time before backward; the gradient of a
+    // value that leads to no output is cleared once and stays zero.
+    const bool lasting = is_output || values[v].consumers.empty();
+    buffer.first = lasting ? 0 : end;
+    for (const int consumer : values[v].consumers) {
+      buffer.first = std::min(buffer.first, backward_step(static_cast<std::size_t>(consumer)));
+    }
+    buffer.last = end;
+    if (values[v].producer >= 0) {
+      const auto p = static_cast<std::size_t>(values[v].producer);
+      buffer.last = kept_to_end[p] || lasting ? end : backward_step(p);
+    }
+    gradient_buffer_[v] = static_cast<int>(buffers_.size());
+    buffers_.push_back(buffer);
+  }
+}
+
+void Executor::make_kernels() {
+  const auto& nodes = graph_.nodes();
+  for (std::size_t n = 0; n < nodes.size(); ++n) {
+    const bool fast = !options_.reference && options_.real == DType::kF32;
+    if (fast && nodes[n].op->make_fast != nullptr) {
+      states_[n].kernel = nodes[n].op->make_fast(nodes[n].spec, options_.batch);
+    }
+    if (states_[n].kernel == nullptr) {
+      states_[n].kernel = nodes[n].op->make_reference(nodes[n].spec, options_.real);
+    }
+  }
+}
+
+void Executor::bind() {
+  const auto& values = graph_.values();
+  const auto& nodes = graph_.nodes();
+  values_.resize(values.size());
+  gradients_.resize(values.size());
+  const auto view = [&](std::size_t v, int buffer) {
+    TensorView tensor;
+    if (buffer < 0) return tensor;
+    tensor.data = arena_.get() + buffers_[static_cast<std::size_t>(buffer)].offset;
+    tensor.dtype = real_type(values[v].spec, options_.real);
+    tensor.shape = with_batch(options_.batch, values[v].spec.shape);
+    return tensor;
+  };
+  for (std::size_t v = 0; v < values.size(); ++v) {
+    values_[v] = view(v, value_buffer_[v]);
+    gradients_[v] = view(v, gradient_buffer_[v]);
+  }
+  for (std::size_t n = 0; n < nodes.size(); ++n) {
+    NodeIo& io = states_[n].io;
+    io.batch = options_.batch;
+    io.training = options_.training;
+    for (const int v : nodes[n].inputs) io.inputs.push_back(values_[static_cast<std::size_t>(v)]);
+    for (const int v : nodes[n].outputs) {
+      io.outputs.push_back(values_[static_cast<std::size_t>(v)]);
+      io.grad_outputs.push_back(gradients_[static_cast<std::size_t>(v)]);
+    }
+    for (const auto& [slot, parameter] : nodes[n].parameters) {
+      io.parameters[slot] = parameters_[static_cast<std::size_t>(parameter)].view();
+    }
+    const auto at = [&](int buffer) {
+      return buffer < 0 ? nullptr
+                        : arena_.get() + buffers_[static_cast<std::size_t>(buffer)].offset;
+    };
+    io.saved_per_sample = at(saved_buffer_[n]);
+    io.saved_fixed = at(saved_fixed_buffer_[n]);
+  }
+  // Who writes a value's gradient first in the reverse pass, and who adds to it.
+  std::vector<bool> written(values.size(), false);
+  for (const int v : graph_.outputs()) written[static_cast<std::size_t>(v)] = true;
+  for (std::size_t n = nodes.size(); n-- > 0;) {
+    NodeIo& io = states_[n].io;
+    for (const int v : nodes[n].inputs) {
+      const auto index = static_cast<std::size_t>(v);
+      const bool wanted = states_[n].has_backward && wants_gradient(v);
+      io.grad_inputs.push_back(wanted ? gradients_[index] : TensorView{});
+      io.accumulate.push_back(wanted && written[index]);
+      if (wanted) written[index] = true;
+    }
+  }
+  // A value without a consumer in the reverse pass has the gradient zero; the executor clears it
+  // before backward.
+  for (std::size_t v = 0; v < values.size(); ++v) {
+    if (!gradients_[v] || written[v]) continue;
+    std::memset(gradients_[v].data, 0, static_cast<std::size_t>(gradients_[v].bytes()));
+  }
+}
+
+const TensorView& Executor::input(int index) const {
+  return values_[static_cast<std::size_t>(graph_.inputs().at(static_cast<std::size_t>(index)))];
+}
+
+const TensorView& Executor::output(int index) const {
+  return values_[static_cast<std::size_t>(graph_.outputs().at(static_cast<std::size_t>(index)))];
+}
+
+const TensorView& Executor::value(const std::string& name) const {
+  const auto index = static_cast<std::size_t>(graph_.value_index(name));
+  FM_CHECK(readable_[index], STATE, "value '", name, "' was not kept by this pass");
+  return values_[index];
+}
+
+const TensorView& Executor::output_gradient(int index) const {
+  const TensorView& view =
+      gradients_[static_cast<std::size_t>(graph_.outputs().at(static_cast<std::size_t>(index)))];
+  FM_CHECK(view, STATE, "this executor was not made for a reverse pass");
+  return view;
+}
+
+const TensorView& Executor::input_gradient(int index) const {
+  FM_CHECK(options_.input_gradients, STATE, "input gradients were not asked for");
+  return gradients_[static_cast<std::size_t>(graph_.inputs().at(static_cast<std::size_t>(index)))];
+}
+
+void Executor::forward(PhiloxKey rng) {
+  for (std::size_t n = 0; n < states_.size(); ++n) {
+    NodeState& state = states_[n];
+    // Each node has its own stream, so that adding a node does not shift the others' numbers.
+    state.io.rng = {rng.seed, (rng.stream << 16U) ^ n};
+    state.kernel->forward(state.io);
+  }
+}
+
+void Executor::backward(const BackwardRequest& request) {
+  FM_CHECK(options_.backward, STATE, "this executor was not made for a reverse pass");
+  const bool squares = !request.square_sums.empty();
+  FM_CHECK(!squares || options_.squares, STATE, "this executor was not made for squares");
+  for (std::size_t n = states_.size(); n-- > 0;) {
+    if (!states_[n].has_backward) continue;
+    backward_node(n, request);
+    if (squares) square_node(n, request);
+  }
+  if (squares) square_shared(request);
+}
+
+void Executor::backward_node(std::size_t index, const BackwardRequest& request) {
+  NodeState& state = states_[index];
+  state.io.grad_parameters.clear();
+  bool wanted = std::any_of(state.io.grad_inputs.begin(), state.io.grad_inputs.end(),
+                            [](const TensorView& view) { return static_cast<bool>(view); });
+  if (!request.grad_parameters.empty()) {
+    for (const auto& [slot, parameter] : graph_.nodes()[index].parameters) {
+      const TensorView& view = request.grad_parameters[static_cast<std::size_t>(parameter)];
+      if (!view) continue;
+      state.io.grad_parameters[slot] = view;
+      wanted = true;
+    }
+  }
+  // Squares of this node read grad_outputs, so they must be taken before those are overwritten: the
+  // plan keeps grad_outputs until this node's own backward step, which covers square_node as well.
+  if (wanted) state.kernel->backward(state.io);
+}
+
+void Executor::square_node(std::size_t index, const BackwardRequest& request) {
+  const Node& node = graph_.nodes()[index];
+  if (!node.has_trainable_parameter) return;
+  NodeState& state = states_[index];
+  std::vector<SquareProblem> problems;
+  if (request.sink != nullptr) problems = state.kernel->square_rule(state.io);
+  for (const auto& [slot, parameter_index] : node.parameters) {
+    const auto p = static_cast<std::size_t>(parameter_index);
+    const Parameter& parameter = graph_.parameters()[p];
+    double* sums = request.square_sums[p];
+    if (sums == nullptr || !parameter.trainable() || is_shared(parameter)) continue;
+    const auto form = std::find_if(problems.begin(), problems.end(),
+                                   [&](const SquareProblem& s) { return s.slot == slot; });
+    if (form != problems.end()) {
+      request.sink->accumulate(*form, sums);
+    } else {
+      square_generic(parameter, sums);
+    }
+  }
+}
+
+void Executor::square_shared(const BackwardRequest& request) {
+  for (std::size_t p = 0; p < graph_.parameters().size(); ++p) {
+    const Parameter& parameter = graph_.parameters()[p];
+    double* sums = request.square_sums[p];
+    if (sums == nullptr || !parameter.trainable() || !is_shared(parameter)) continue;
+    square_generic(parameter, sums);
+  }
+}
+
+Kernel& Executor::single_kernel(std::size_t index) {
+  NodeState& state = states_[index];
+  if (state.single == nullptr) {
+    const Node& node = graph_.nodes()[index];
+    const bool fast = !options_.reference && options_.real == DType::kF32;
+    if (fast && node.op->make_fast != nullptr) state.single = node.op->make_fast(node.spec, 1);
+    if (state.single == nullptr) {
+      state.single = node.op->make_reference(node.spec, options_.real);
+    }
+  }
+  return *state.single;
+}
+
+NodeIo Executor::sample_io(const NodeState& state, std::int64_t n) const {
+  NodeIo io;
+  io.batch = 1;
+  io.parameters = state.io.parameters;
+  for (const TensorView& view : state.io.inputs) io.inputs.push_back(view.sample(n));
+  for (const TensorView& view : state.io.outputs) io.outputs.push_back(view.sample(n));
+  for (const TensorView& view : state.io.grad_outputs) io.grad_outputs.push_back(view.sample(n));
+  io.grad_inputs.resize(io.inputs.size());
+  io.accumulate.assign(io.inputs.size(), false);
+  if (state.io.saved_per_sample != nullptr) {
+    io.saved_per_sample = state.io.saved_per_sample + n * state.saved.bytes_per_sample;
+  }
+  return io;
+}
+
+void Executor::square_generic(const Parameter& parameter, double* sums) {
+  const std::int64_t count = element_count(parameter.shape);
+  if (sample_gradient_.view().data == nullptr || sample_gradient_.count() < count) {
+    sample_gradient_ = Tensor(options_.real, {count}, "the gradient of one sample");
+  }
+  TensorView gradient = sample_gradient_.view();
+  gradient.shape = parameter.shape;
+  for (std::int64_t n = 0; n < options_.batch; ++n) {
+    std::memset(gradient.data, 0, static_cast<std::size_t>(gradient.bytes()));
+    // The uses' gradients are added first, then squared.
+    for (const ParameterUse& use : parameter.uses) {
+      const auto index = static_cast<std::size_t>(use.node);
+      if (!states_[index].has_backward) continue;
+      NodeIo io = sample_io(states_[index], n);
+      io.grad_parameters[use.slot] = gradient;
+      single_kernel(index).backward(io);
+    }
+    add_squares(gradient, sums);
+  }
+}
+
+}  // namespace fishermask
