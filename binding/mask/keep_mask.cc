@@ -18,16 +18,20 @@ std::uint8_t valid_bits(std::int64_t units, std::int64_t byte) {
   return left >= 8 ? std::uint8_t{0xFF} : static_cast<std::uint8_t>((1U << left) - 1U);
 }
 
-// Bits set where a unit is masked; padding is never masked.
-std::uint8_t masked_bits(const KeepMask& mask, std::int64_t byte) {
-  const auto kept = mask.bits[static_cast<std::size_t>(byte)];
-  return static_cast<std::uint8_t>(~kept & valid_bits(mask.units, byte));
+// Bit i set where unit 8 * byte + i is masked, for eight bytes or what is left; padding never is.
+std::uint64_t masked_word(const KeepMask& mask, std::int64_t byte) {
+  static_assert(std::endian::native == std::endian::little);
+  const std::int64_t bytes = std::min<std::int64_t>(mask_bytes(mask.units) - byte, 8);
+  std::uint64_t kept = 0;
+  std::memcpy(&kept, mask.bits.data() + byte, static_cast<std::size_t>(bytes));
+  const std::int64_t valid = std::min<std::int64_t>(mask.units - byte * 8, 64);
+  return ~kept & (~std::uint64_t{0} >> (64 - valid));
 }
 
 std::int64_t masked_in(const KeepMask& mask, std::int64_t byte_begin, std::int64_t byte_end) {
   std::int64_t count = 0;
-  for (std::int64_t byte = byte_begin; byte < byte_end; ++byte) {
-    count += std::popcount(masked_bits(mask, byte));
+  for (std::int64_t byte = byte_begin; byte < byte_end; byte += 8) {
+    count += std::popcount(masked_word(mask, byte));
   }
   return count;
 }
@@ -35,18 +39,19 @@ std::int64_t masked_in(const KeepMask& mask, std::int64_t byte_begin, std::int64
 struct Chunk {
   std::int64_t byte_begin = 0;
   std::int64_t byte_end = 0;
-  std::int64_t masked_before = 0;
+  std::int64_t masked = 0;
 };
 
 std::vector<Chunk> chunks_of(const KeepMask& mask) {
   std::vector<Chunk> chunks;
-  std::int64_t before = 0;
   const std::int64_t bytes = mask_bytes(mask.units);
   for (std::int64_t begin = 0; begin < bytes; begin += kChunkBytes) {
-    const std::int64_t end = std::min(begin + kChunkBytes, bytes);
-    chunks.push_back({begin, end, before});
-    before += masked_in(mask, begin, end);
+    chunks.push_back({begin, std::min(begin + kChunkBytes, bytes), 0});
   }
+  parallel_items(static_cast<std::int64_t>(chunks.size()), [&](std::int64_t item) {
+    Chunk& chunk = chunks[static_cast<std::size_t>(item)];
+    chunk.masked = masked_in(mask, chunk.byte_begin, chunk.byte_end);
+  });
   return chunks;
 }
 
@@ -54,11 +59,13 @@ std::vector<Chunk> chunks_of(const KeepMask& mask) {
 template <typename Visit>
 void for_each_masked(const KeepMask& mask, const Visit& visit) {
   const std::vector<Chunk> chunks = chunks_of(mask);
+  std::vector<std::int64_t> before(chunks.size() + 1, 0);
+  for (std::size_t i = 0; i < chunks.size(); ++i) before[i + 1] = before[i] + chunks[i].masked;
   parallel_items(static_cast<std::int64_t>(chunks.size()), [&](std::int64_t item) {
     const Chunk& chunk = chunks[static_cast<std::size_t>(item)];
-    std::int64_t rank = chunk.masked_before;
-    for (std::int64_t byte = chunk.byte_begin; byte < chunk.byte_end; ++byte) {
-      for (unsigned left = masked_bits(mask, byte); left != 0; left &= left - 1U) {
+    std::int64_t rank = before[static_cast<std::size_t>(item)];
+    for (std::int64_t byte = chunk.byte_begin; byte < chunk.byte_end; byte += 8) {
+      for (std::uint64_t left = masked_word(mask, byte); left != 0; left &= left - 1U) {
         visit(byte * 8 + std::countr_zero(left), rank++);
       }
     }

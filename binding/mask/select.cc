@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <map>
@@ -26,10 +28,12 @@ constexpr std::array<std::string_view, 3> kScopeNames = {"global", "layer", "ten
 constexpr std::int64_t kSegmentUnits = 1
                                        << 16;  // a multiple of 8, so segments write their own bytes
 constexpr std::int64_t kBuckets = 1 << 16;
-constexpr std::int64_t kStrip = 32;  // units that are skipped together when none reaches the bound
-constexpr std::int64_t kStripsPerBatch = 128;
-constexpr std::int64_t kSampleMinUnits = 1 << 20;  // below this a full histogram is quick anyway
-constexpr std::int64_t kSampleSize = 1 << 14;
+constexpr std::int64_t kStrip = 32;  // units that are skipped together when none is in the bracket
+constexpr std::int64_t kBatch = 128 * kStrip;      // stays in L1 between the loops over it
+constexpr std::int64_t kSampleMinUnits = 1 << 20;  // below this full histograms are quick anyway
+constexpr std::int64_t kSampleSize = 1 << 16;
+constexpr std::int64_t kMaxCollectedShare =
+    8;  // of the units, 1/8 at most: ties can fill a bracket
 constexpr float kLowest = std::numeric_limits<float>::lowest();  // every eligible score is >= this
 
 // A run of units of one tensor, the item of parallel work.
@@ -44,6 +48,27 @@ struct Segment {
 };
 
 using Histogram = std::vector<std::int64_t>;
+using Keys = std::vector<std::uint32_t>;
+
+// Scores that the threshold very probably lies between, both included.
+struct Bracket {
+  float low = 0.0F;
+  float high = 0.0F;
+};
+
+struct Tally {
+  std::int64_t nan_count = 0;
+  std::int64_t eligible = 0;
+  std::int64_t above = 0;  // the bracket
+};
+
+// What one pass over the scores finds: how many are above the bracket, and the keys inside it.
+struct Collected {
+  std::vector<Keys> lists;  // in no particular order
+  std::int64_t above = 0;
+  std::int64_t inside = 0;
+  bool complete = true;  // false when too many were inside to be worth keeping
+};
 
 std::vector<Segment> segments_of(std::span<const SelectTensor> tensors,
                                  std::span<const std::int64_t> members) {
@@ -58,12 +83,15 @@ std::vector<Segment> segments_of(std::span<const SelectTensor> tensors,
   return segments;
 }
 
-// reaches[s] says whether strip s holds a score of at least `bound`; `strips` whole strips.
-FM_VECTOR_CLONES void mark_strips(const float* scores, std::int64_t strips, float bound,
+// reaches[s] says whether strip s holds a score inside the bracket; `strips` whole strips.
+FM_VECTOR_CLONES void mark_strips(const float* scores, std::int64_t strips, Bracket bracket,
                                   std::uint8_t* reaches) {
   for (std::int64_t strip = 0; strip < strips; ++strip) {
     std::int32_t any = 0;
-    for (std::int64_t i = 0; i < kStrip; ++i) any |= scores[strip * kStrip + i] >= bound ? 1 : 0;
+    for (std::int64_t i = 0; i < kStrip; ++i) {
+      const float score = scores[strip * kStrip + i];
+      any |= (score >= bracket.low ? 1 : 0) & (score <= bracket.high ? 1 : 0);
+    }
     reaches[strip] = static_cast<std::uint8_t>(any);
   }
 }
@@ -74,54 +102,68 @@ FM_VECTOR_CLONES std::int64_t count_equal(const float* scores, std::int64_t coun
   return equal;
 }
 
-struct Tally {
-  std::int32_t nan_count = 0;
+FM_VECTOR_CLONES Tally tally(const float* scores, std::int64_t count, float high) {
+  std::int32_t nan_count = 0;  // 32 bits fill more lanes; count <= kSegmentUnits
   std::int32_t eligible = 0;
-};
-
-FM_VECTOR_CLONES Tally tally(const float* scores, std::int64_t count) {
-  std::int32_t nan_count = 0;
-  std::int32_t eligible = 0;
+  std::int32_t above = 0;
   for (std::int64_t i = 0; i < count; ++i) {
     nan_count += scores[i] != scores[i] ? 1 : 0;
     eligible += scores[i] >= kLowest ? 1 : 0;
+    above += scores[i] > high ? 1 : 0;
   }
-  return {nan_count, eligible};
+  return {nan_count, eligible, above};
 }
 
-// Calls add(key) for the scores of [bound, ∞], skipping strips in which there are none.
-template <typename Add>
-void scan_keys(const float* scores, std::int64_t count, float bound, const Add& add) {
-  const auto scan = [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t i = first; i < last; ++i) {
-      if (scores[i] >= bound) add(score_key(scores[i]));
-    }
-  };
-  std::array<std::uint8_t, kStripsPerBatch> reaches;  // batches stay in L1 between the two loops
+// Appends the keys inside the bracket; without a branch per score, which would be guessed wrong.
+void collect_run(const float* scores, std::int64_t count, Bracket bracket, Keys& keys) {
+  std::array<std::uint32_t, kStrip> found;
+  std::size_t size = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    found[size] = score_key(scores[i]);
+    size += static_cast<std::size_t>(scores[i] >= bracket.low) &
+            static_cast<std::size_t>(scores[i] <= bracket.high);
+  }
+  keys.insert(keys.end(), found.begin(), found.begin() + static_cast<std::ptrdiff_t>(size));
+}
+
+void collect_batch(const float* scores, std::int64_t count, Bracket bracket, Keys& keys) {
+  std::array<std::uint8_t, kBatch / kStrip> reaches;
   const std::int64_t strips = count / kStrip;
-  for (std::int64_t first = 0; first < strips; first += kStripsPerBatch) {
-    const std::int64_t batch = std::min<std::int64_t>(kStripsPerBatch, strips - first);
-    mark_strips(scores + first * kStrip, batch, bound, reaches.data());
-    for (std::int64_t s = 0; s < batch; ++s) {
-      const std::int64_t begin = (first + s) * kStrip;
-      if (reaches[static_cast<std::size_t>(s)] != 0) scan(begin, begin + kStrip);
-    }
+  mark_strips(scores, strips, bracket, reaches.data());
+  for (std::int64_t s = 0; s < strips; ++s) {
+    if (reaches[static_cast<std::size_t>(s)] == 0) continue;
+    collect_run(scores + s * kStrip, kStrip, bracket, keys);
   }
-  scan(strips * kStrip, count);
+  collect_run(scores + strips * kStrip, count % kStrip, bracket, keys);
 }
 
-// Bit i set where scores[i] >= threshold, for eight scores.
-std::uint8_t at_least_bits(const float* scores, float threshold) {
+// Bit i set where scores[i] >= threshold, for 64 scores.
+FM_INLINE_IN_CLONES std::uint64_t at_least_word(const float* scores, float threshold) {
+  std::uint64_t word = 0;
 #if defined(__SSE2__)
   const __m128 bound = _mm_set1_ps(threshold);
-  const int low = _mm_movemask_ps(_mm_cmpge_ps(_mm_loadu_ps(scores), bound));
-  const int high = _mm_movemask_ps(_mm_cmpge_ps(_mm_loadu_ps(scores + 4), bound));
-  return static_cast<std::uint8_t>(low | (high << 4));
+  for (int i = 0; i < 64; i += 4) {
+    const int four = _mm_movemask_ps(_mm_cmpge_ps(_mm_loadu_ps(scores + i), bound));
+    word |= static_cast<std::uint64_t>(static_cast<unsigned>(four)) << i;
+  }
 #else
-  unsigned bits = 0;
-  for (unsigned i = 0; i < 8; ++i) bits |= (scores[i] >= threshold ? 1U : 0U) << i;
-  return static_cast<std::uint8_t>(bits);
+  for (int i = 0; i < 64; ++i) word |= std::uint64_t{scores[i] >= threshold} << i;
 #endif
+  return word;
+}
+
+// Writes the keep-bits of `words` * 64 scores; returns how many are masked.
+FM_VECTOR_CLONES std::int64_t mask_words(const float* scores, std::int64_t words, float threshold,
+                                         std::uint8_t* bytes) {
+  static_assert(std::endian::native == std::endian::little);
+  std::int64_t masked = 0;
+  for (std::int64_t i = 0; i < words; ++i) {
+    const std::uint64_t word = at_least_word(scores + i * 64, threshold);
+    const std::uint64_t kept = ~word;
+    std::memcpy(bytes + i * 8, &kept, sizeof kept);
+    masked += std::popcount(word);
+  }
+  return masked;
 }
 
 // One ranking over some of the tensors.
@@ -135,10 +177,12 @@ class Ranker {
 
   Ranking run(std::int64_t k, Selection& selection) {
     ranking_.asked = k;
-    count_eligible();
+    const std::optional<Bracket> bracket = sampled_bracket(k);
+    const Collected collected = bracket ? collect(*bracket) : tally_only();
+    note_eligible();
     ranking_.masked = std::min(k, ranking_.eligible);
     if (ranking_.masked > 0) {
-      find_threshold();
+      find_threshold(collected);
       mask_at_least_threshold(selection);
       keep_surplus_ties(selection);
       report_masked(selection);
@@ -156,12 +200,96 @@ class Ranker {
                    [&](std::int64_t i) { body(segments_[static_cast<std::size_t>(i)]); });
   }
 
-  void count_eligible() {
+  // Scores at the ranks of a strided sample around the k-th; none where a sample cannot say.
+  std::optional<Bracket> sampled_bracket(std::int64_t k) const {
+    if (ranking_.units < kSampleMinUnits || k == 0 || k >= ranking_.units) return std::nullopt;
+    Keys keys = sample();
+    const auto size = static_cast<double>(keys.size());
+    const double share = static_cast<double>(k) / static_cast<double>(ranking_.units);
+    // Six standard deviations of the sample's count: a miss costs more passes, never a result.
+    const double margin = 6.0 * std::sqrt(size * share * (1.0 - share)) + 8.0;
+    const double lower_rank = size * share + margin;
+    const double upper_rank = size * share - margin;
+    if (lower_rank >= size) return std::nullopt;
+    const auto low = keys.begin() + static_cast<std::ptrdiff_t>(lower_rank);
+    std::nth_element(keys.begin(), low, keys.end(), std::greater<>());
+    Bracket bracket{std::max(score_of_key(*low), kLowest), std::numeric_limits<float>::infinity()};
+    if (upper_rank >= 0.0) {
+      const auto high = keys.begin() + static_cast<std::ptrdiff_t>(upper_rank);
+      std::nth_element(keys.begin(), high, low, std::greater<>());
+      bracket.high = score_of_key(*high);
+    }
+    return bracket;
+  }
+
+  Keys sample() const {
+    Keys keys;
+    const std::int64_t stride = std::max<std::int64_t>(ranking_.units / kSampleSize, 1);
+    std::int64_t next = 0;  // flat index over the segments
+    std::int64_t before = 0;
+    for (const Segment& segment : segments_) {
+      const std::int64_t size = segment.end - segment.begin;
+      for (; next < before + size; next += stride) {
+        keys.push_back(score_key(scores_of(segment)[next - before]));
+      }
+      before += size;
+    }
+    return keys;
+  }
+
+  Collected tally_only() {
     for_each_segment([&](Segment& segment) {
-      const Tally found = tally(scores_of(segment), segment.end - segment.begin);
-      segment.nan_count = found.nan_count;
-      segment.eligible = found.eligible;
+      note_tally(segment, tally(scores_of(segment), segment.end - segment.begin, 0.0F));
     });
+    Collected collected;
+    collected.complete = false;
+    return collected;
+  }
+
+  Collected collect(Bracket bracket) {
+    Collected collected;
+    std::mutex mutex;
+    const auto most =
+        static_cast<std::size_t>(ranking_.units / kMaxCollectedShare / thread_count());
+    parallel_for(static_cast<std::int64_t>(segments_.size()), 1,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   Keys keys;
+                   std::int64_t above = 0;
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     Segment& segment = segments_[static_cast<std::size_t>(i)];
+                     above += collect_segment(segment, bracket, most, keys);
+                   }
+                   const std::lock_guard lock(mutex);
+                   collected.above += above;
+                   collected.inside += static_cast<std::int64_t>(keys.size());
+                   collected.complete = collected.complete && keys.size() <= most;
+                   collected.lists.push_back(std::move(keys));
+                 });
+    return collected;
+  }
+
+  // Returns how many are above the bracket. Stops collecting once there are more than `most` keys.
+  std::int64_t collect_segment(Segment& segment, Bracket bracket, std::size_t most, Keys& keys) {
+    const std::int64_t size = segment.end - segment.begin;
+    std::int64_t above = 0;
+    for (std::int64_t first = 0; first < size; first += kBatch) {
+      const float* const scores = scores_of(segment) + first;
+      const std::int64_t count = std::min(kBatch, size - first);
+      const Tally found = tally(scores, count, bracket.high);
+      note_tally(segment, found);
+      above += found.above;
+      if (keys.size() <= most) collect_batch(scores, count, bracket, keys);
+    }
+    return above;
+  }
+
+  static void note_tally(Segment& segment, const Tally& found) {
+    segment.nan_count += found.nan_count;
+    segment.eligible += found.eligible;
+  }
+
+  // Errors: NON_FINITE.
+  void note_eligible() {
     NanReport report;
     for (std::size_t i = 0; i < segments_.size();) {
       const std::int64_t tensor = segments_[i].tensor;
@@ -175,48 +303,56 @@ class Ranker {
     report.fail_if_any();
   }
 
-  // Every thread fills its own histogram; integer sums do not care in which order they meet.
-  template <typename BucketOf>
-  Histogram histogram(float bound, const BucketOf& bucket_of) {
-    Histogram total(static_cast<std::size_t>(kBuckets), 0);
-    std::mutex mutex;
-    parallel_for(
-        static_cast<std::int64_t>(segments_.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-          Histogram own(static_cast<std::size_t>(kBuckets), 0);
-          for (std::int64_t i = begin; i < end; ++i) {
-            const Segment& segment = segments_[static_cast<std::size_t>(i)];
-            scan_keys(scores_of(segment), segment.end - segment.begin, bound,
-                      [&](std::uint32_t key) { bucket_of(key, own); });
-          }
-          const std::lock_guard lock(mutex);
-          std::transform(total.begin(), total.end(), own.begin(), total.begin(), std::plus<>());
-        });
-    return total;
+  void find_threshold(const Collected& collected) {
+    const bool holds = collected.complete && collected.above < ranking_.masked &&
+                       collected.above + collected.inside >= ranking_.masked;
+    if (holds) {
+      find_among(static_cast<std::int64_t>(collected.lists.size()),
+                 ranking_.masked - collected.above, [&](std::int64_t item, const auto& add) {
+                   for (const auto key : collected.lists[static_cast<std::size_t>(item)]) add(key);
+                 });
+      return;
+    }
+    find_among(static_cast<std::int64_t>(segments_.size()), ranking_.masked,
+               [&](std::int64_t item, const auto& add) {
+                 const Segment& segment = segments_[static_cast<std::size_t>(item)];
+                 const float* const scores = scores_of(segment);
+                 for (std::int64_t i = 0; i < segment.end - segment.begin; ++i) {
+                   if (scores[i] >= kLowest) add(score_key(scores[i]));
+                 }
+               });
   }
 
-  // A score that about 5/4 of what is wanted reach, judged from a strided sample.
-  float sampled_bound() const {
-    if (ranking_.units < kSampleMinUnits || ranking_.masked > ranking_.units / 4) return kLowest;
-    std::vector<std::uint32_t> keys;
-    keys.reserve(static_cast<std::size_t>(kSampleSize) + 1);
-    const std::int64_t stride = ranking_.units / kSampleSize;
-    std::int64_t next = 0;  // flat index over the segments
-    std::int64_t before = 0;
-    for (const Segment& segment : segments_) {
-      const std::int64_t size = segment.end - segment.begin;
-      for (; next < before + size; next += stride) {
-        keys.push_back(score_key(scores_of(segment)[next - before]));
-      }
-      before += size;
-    }
-    const double expected = static_cast<double>(ranking_.masked) *
-                            static_cast<double>(keys.size()) / static_cast<double>(ranking_.units);
-    // Six standard deviations of the sample's count: a miss costs a second pass, never a result.
-    const auto rank = static_cast<std::size_t>(1.25 * expected + 6.0 * std::sqrt(expected) + 8.0);
-    if (rank >= keys.size()) return kLowest;
-    std::nth_element(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(rank), keys.end(),
-                     std::greater<>());
-    return std::max(score_of_key(keys[rank]), kLowest);
+  // The threshold is the wanted-th largest of the keys that keys_of(item, add) gives for each item.
+  template <typename KeysOf>
+  void find_among(std::int64_t items, std::int64_t wanted, const KeysOf& keys_of) {
+    Histogram counts = histogram(items, [&](std::int64_t item, Histogram& own) {
+      keys_of(item, [&own](std::uint32_t key) { ++own[key >> 16U]; });
+    });
+    const auto high = static_cast<std::uint32_t>(boundary_bucket(counts, wanted));
+    counts = histogram(items, [&](std::int64_t item, Histogram& own) {
+      keys_of(item, [&own, high](std::uint32_t key) {
+        if (key >> 16U == high) ++own[key & 0xFFFFU];
+      });
+    });
+    const auto low = static_cast<std::uint32_t>(boundary_bucket(counts, wanted));
+    threshold_ = score_of_key((high << 16U) | low);
+    surplus_ties_ = counts[low] - wanted;
+    ranking_.threshold = threshold_;
+  }
+
+  // Every thread fills its own histogram; integer sums do not care in which order they meet.
+  static Histogram histogram(std::int64_t items,
+                             const std::function<void(std::int64_t, Histogram&)>& count_item) {
+    Histogram total(static_cast<std::size_t>(kBuckets), 0);
+    std::mutex mutex;
+    parallel_for(items, 1, [&](std::int64_t begin, std::int64_t end) {
+      Histogram own(static_cast<std::size_t>(kBuckets), 0);
+      for (std::int64_t item = begin; item < end; ++item) count_item(item, own);
+      const std::lock_guard lock(mutex);
+      std::transform(total.begin(), total.end(), own.begin(), total.begin(), std::plus<>());
+    });
+    return total;
   }
 
   // Walks down from the largest bucket to the one that holds the wanted-th unit; `wanted` becomes
@@ -230,36 +366,14 @@ class Ranker {
     return bucket;
   }
 
-  void find_threshold() {
-    const auto by_high = [](std::uint32_t key, Histogram& counts) { ++counts[key >> 16U]; };
-    Histogram counts = histogram(sampled_bound(), by_high);
-    if (std::accumulate(counts.begin(), counts.end(), std::int64_t{0}) < ranking_.masked) {
-      counts = histogram(kLowest, by_high);
-    }
-    std::int64_t wanted = ranking_.masked;
-    const auto high = static_cast<std::uint32_t>(boundary_bucket(counts, wanted));
-    const float bucket_floor = score_of_key(std::max(high << 16U, kNotEligibleKey + 1U));
-    counts = histogram(bucket_floor, [high](std::uint32_t key, Histogram& low_counts) {
-      if (key >> 16U == high) ++low_counts[key & 0xFFFFU];
-    });
-    const auto low = static_cast<std::uint32_t>(boundary_bucket(counts, wanted));
-    threshold_ = score_of_key((high << 16U) | low);
-    surplus_ties_ = counts[low] - wanted;
-    ranking_.threshold = threshold_;
-  }
-
   void mask_at_least_threshold(Selection& selection) {
     for_each_segment([&](Segment& segment) {
       KeepMask& mask = selection.masks[static_cast<std::size_t>(segment.tensor)];
       const float* const scores = scores_of(segment);
       const std::int64_t size = segment.end - segment.begin;
-      std::uint8_t* const bytes = mask.bits.data() + segment.begin / 8;
-      for (std::int64_t byte = 0; byte < size / 8; ++byte) {
-        const std::uint8_t chosen = at_least_bits(scores + byte * 8, threshold_);
-        bytes[byte] = static_cast<std::uint8_t>(~chosen);
-        segment.masked += std::popcount(chosen);
-      }
-      for (std::int64_t i = size / 8 * 8; i < size; ++i) {
+      segment.masked =
+          mask_words(scores, size / 64, threshold_, mask.bits.data() + segment.begin / 8);
+      for (std::int64_t i = size / 64 * 64; i < size; ++i) {
         if (scores[i] < threshold_) continue;
         mask.set_masked(segment.begin + i);
         ++segment.masked;

@@ -4,9 +4,13 @@
 // Algorithm: order-preserving u32 key of the f32; a histogram of its 16 high bits finds the
 // boundary
 //            bucket, a histogram of the 16 low bits inside it finds the threshold, ties go by
-//            index. Streaming passes, no sort; keys below a sampled bound are skipped, and the
-//            bound is dropped when it proves too high, so the result is exact.
-// Workspace: 512 KiB per thread, 1 bit per unit for the masks, 16 bytes per 65536 units.
+//            index. From 2^20 units on, a sample brackets the threshold first and the histograms
+//            count only the keys inside; when the bracket misses or ties overfill it, they count
+//            all keys, so the result is exact. No sort; two streaming passes over the scores, four
+//            without bracket.
+// Workspace: 512 KiB per thread, 1 bit per unit for the masks, 56 bytes per 65536 units, and the
+// keys
+//            inside the bracket (4 bytes each, at most 1/8 of the units).
 // Deterministic: bit-identical on any thread count (integer counts only).
 // Errors:    ARGUMENT (k < 0, ratio outside 0..1), NON_FINITE (NaN, naming the tensors).
 #pragma once

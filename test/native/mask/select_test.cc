@@ -156,13 +156,18 @@ TEST_CASE("select: many segments, the sampled bound and its failure, on every th
   for (auto& tensor : ties) {
     for (float& score : tensor) score = std::floor(score * 50.0F);
   }
-  // The stride of the sample sees only zeros or only ones: bounds that are far too low or too high.
+  // The sample sees nothing but 100, so its bracket lies far too high.
   Scores misled = scores;
-  const std::int64_t stride = ((1 << 20) + 5 + 70001 + 65536) / (1 << 14);
+  const std::int64_t stride = ((1 << 20) + 5 + 70001 + 65536) / (1 << 16);
   for (std::size_t i = 0; i < misled[0].size(); ++i) {
     misled[0][i] = static_cast<std::int64_t>(i) % stride == 0 ? 100.0F : 0.5F * scores[0][i];
   }
-  for (const Scores& input : {scores, ties, misled}) {
+  // Few units are eligible: the bracket reaches down to -infinity.
+  Scores sparse = scores;
+  for (auto& tensor : sparse) {
+    for (float& score : tensor) score = random.below(20) == 0 ? score : kNotEligible;
+  }
+  for (const Scores& input : {scores, ties, misled, sparse}) {
     for (const std::int64_t k : {1, 1000, 25000, 100000, 700000}) {
       CAPTURE(k);
       check_against_reference(input, k);
