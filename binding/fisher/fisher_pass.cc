@@ -1,0 +1,221 @@
+#include "fisher/fisher_pass.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/parallel.h"
+#include "ops/logits.h"
+
+namespace fishermask {
+
+struct FisherPass::Batch {
+  Executor& executor;
+  LogitsShape shape;
+  std::span<const std::int32_t> labels;
+  std::uint64_t first_sample;
+};
+
+FisherPass::FisherPass(Network& network, FisherOptions options)
+    : network_(network), options_(options) {
+  FM_CHECK(options_.temperature > 0.0 && std::isfinite(options_.temperature), ARGUMENT,
+           "expected a temperature above 0 but received ", options_.temperature);
+  FM_CHECK(!options_.training, STATE,
+           "the Fisher runs batch norm on its running statistics: in training mode it mixes the "
+           "samples of a batch, and per-sample gradients do not exist");
+  const bool needs_gradients =
+      options_.gradient_sums || options_.gradient == FisherGradient::kBatchMean;
+  for (const Parameter& parameter : network_.graph().parameters()) {
+    const std::size_t count =
+        parameter.trainable() ? static_cast<std::size_t>(element_count(parameter.shape)) : 0;
+    squares_.emplace_back(count, 0.0);
+    if (options_.gradient_sums) gradients_.emplace_back(count, 0.0);
+    if (needs_gradients) {
+      batch_gradients_.push_back(
+          count == 0 ? Tensor() : Tensor(network_.real(), parameter.shape, "gradients"));
+    }
+  }
+}
+
+void FisherPass::step(const BatchData& batch, std::span<const std::int32_t> labels,
+                      std::uint64_t first_sample) {
+  FM_CHECK(!batch.view.shape.empty() && batch.view.shape[0] > 0, ARGUMENT,
+           "expected a batch of at least one sample");
+  ExecutorOptions options;
+  options.batch = batch.view.shape[0];
+  options.backward = true;
+  options.repeatable = true;
+  options.squares = options_.gradient == FisherGradient::kPerSample;
+  Executor& executor = network_.executor(options);
+  write_batch(batch, executor.input());
+  executor.forward();
+  const Batch work{executor, logits_shape(executor.output()), labels, first_sample};
+  FM_CHECK(static_cast<std::int64_t>(labels.size()) == work.shape.batch * work.shape.positions,
+           SHAPE, "expected ", work.shape.batch * work.shape.positions, " labels but received ",
+           labels.size());
+  FM_CHECK(options_.labels != FisherLabels::kExpected || work.shape.positions == 1, UNSUPPORTED,
+           "expected labels on sequences need one reverse pass per combination of tokens; use "
+           "empirical or sampled labels");
+  const LossResult loss = loss_of(executor.output(), labels, options_.temperature);
+  if (options_.gradient == FisherGradient::kPerSample) {
+    add_per_sample(work);
+    terms_ += work.shape.batch;
+  } else {
+    add_batch_mean(work);
+    terms_ += 1;
+  }
+  if (options_.gradient_sums) add_gradients(work);
+  samples_ += work.shape.batch;
+  correct_ += loss.correct;
+  for (const double value : loss.per_sample) loss_sum_ += value;
+}
+
+void FisherPass::reverse(const Batch& batch, std::span<const std::int32_t> labels,
+                         std::span<const double> scales, const BackwardRequest& request) const {
+  seed_loss(batch.executor.output(), labels, options_.temperature, scales,
+            batch.executor.output_gradient());
+  batch.executor.backward(request);
+}
+
+BackwardRequest FisherPass::squares_request() {
+  BackwardRequest request;
+  for (std::vector<double>& sums : squares_) {
+    request.square_sums.push_back(sums.empty() ? nullptr : sums.data());
+  }
+  // The fused kernels are f32; in f64 every parameter takes the generic rule.
+  const bool fused = !options_.generic && network_.real() == DType::kF32;
+  request.sink = fused ? &sink_ : nullptr;
+  return request;
+}
+
+BackwardRequest FisherPass::gradients_request() const {
+  BackwardRequest request;
+  for (const Tensor& gradient : batch_gradients_)
+    request.grad_parameters.push_back(gradient.view());
+  return request;
+}
+
+void FisherPass::clear_gradients() const {
+  for (const Tensor& gradient : batch_gradients_) gradient.zero();
+}
+
+void FisherPass::add_per_sample(const Batch& batch) {
+  const BackwardRequest request = squares_request();
+  const auto count = static_cast<std::size_t>(batch.shape.batch);
+  if (options_.labels != FisherLabels::kExpected) {
+    const std::vector<double> ones(count, 1.0);
+    if (options_.labels == FisherLabels::kEmpirical) {
+      reverse(batch, batch.labels, ones, request);
+    } else {
+      reverse(batch, sampled_labels(batch), ones, request);
+    }
+    return;
+  }
+  // Σ_y p_y g_y² = Σ_y (√p_y g_y)²: the weight goes into the seed.
+  const std::vector<double> p = probabilities(batch.executor.output(), options_.temperature);
+  const auto classes = static_cast<std::size_t>(batch.shape.classes);
+  std::vector<double> scales(count);
+  for (std::size_t y = 0; y < classes; ++y) {
+    for (std::size_t n = 0; n < count; ++n) scales[n] = std::sqrt(p[n * classes + y]);
+    reverse(batch, std::vector<std::int32_t>(count, static_cast<std::int32_t>(y)), scales, request);
+  }
+}
+
+void FisherPass::add_batch_mean(const Batch& batch) {
+  const BackwardRequest request = gradients_request();
+  const auto count = static_cast<std::size_t>(batch.shape.batch);
+  const std::vector<double> scales(count, 1.0 / static_cast<double>(count));
+  const auto add = [&](std::span<const std::int32_t> labels, double weight) {
+    clear_gradients();
+    reverse(batch, labels, scales, request);
+    add_weighted_squares(weight);
+  };
+  if (options_.labels == FisherLabels::kEmpirical) return add(batch.labels, 1.0);
+  if (options_.labels == FisherLabels::kSampled) return add(sampled_labels(batch), 1.0);
+  const std::vector<double> p = probabilities(batch.executor.output(), options_.temperature);
+  const auto classes = static_cast<std::size_t>(batch.shape.classes);
+  for (std::size_t y = 0; y < classes; ++y) {
+    double mean = 0.0;
+    for (std::size_t n = 0; n < count; ++n) mean += p[n * classes + y];
+    add(std::vector<std::int32_t>(count, static_cast<std::int32_t>(y)),
+        mean / static_cast<double>(count));
+  }
+}
+
+void FisherPass::add_gradients(const Batch& batch) {
+  clear_gradients();
+  const std::vector<double> ones(static_cast<std::size_t>(batch.shape.batch), 1.0);
+  reverse(batch, batch.labels, ones, gradients_request());
+  for (std::size_t p = 0; p < gradients_.size(); ++p) {
+    std::vector<double>& sums = gradients_[p];
+    if (sums.empty()) continue;
+    const auto add = [&](const auto* gradient) {
+      for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += static_cast<double>(gradient[i]);
+    };
+    if (network_.real() == DType::kF64) {
+      add(batch_gradients_[p].as<double>());
+    } else {
+      add(batch_gradients_[p].as<float>());
+    }
+  }
+}
+
+void FisherPass::add_weighted_squares(double weight) {
+  for (std::size_t p = 0; p < squares_.size(); ++p) {
+    std::vector<double>& sums = squares_[p];
+    if (sums.empty()) continue;
+    const auto add = [&](const auto* gradient) {
+      for (std::size_t i = 0; i < sums.size(); ++i) {
+        const auto g = static_cast<double>(gradient[i]);
+        sums[i] += weight * g * g;
+      }
+    };
+    if (network_.real() == DType::kF64) {
+      add(batch_gradients_[p].as<double>());
+    } else {
+      add(batch_gradients_[p].as<float>());
+    }
+  }
+}
+
+std::vector<std::int32_t> FisherPass::sampled_labels(const Batch& batch) const {
+  const std::vector<double> p = probabilities(batch.executor.output(), options_.temperature);
+  const auto classes = static_cast<std::size_t>(batch.shape.classes);
+  const auto positions = static_cast<std::uint64_t>(batch.shape.positions);
+  std::vector<std::int32_t> labels(batch.labels.size());
+  for (std::size_t row = 0; row < labels.size(); ++row) {
+    if (batch.labels[row] < 0) {
+      labels[row] = batch.labels[row];
+      continue;
+    }
+    const std::uint64_t index = batch.first_sample * positions + row;
+    double left = static_cast<double>(philox_uniform({options_.seed, 0x5A3D}, index));
+    std::size_t drawn = 0;
+    while (drawn + 1 < classes && left >= p[row * classes + drawn]) {
+      left -= p[row * classes + drawn];
+      ++drawn;
+    }
+    labels[row] = static_cast<std::int32_t>(drawn);
+  }
+  return labels;
+}
+
+void FisherPass::check_finite(const std::vector<std::vector<double>>& sums) const {
+  for (std::size_t p = 0; p < sums.size(); ++p) {
+    const bool finite =
+        std::all_of(sums[p].begin(), sums[p].end(), [](double v) { return std::isfinite(v); });
+    FM_CHECK(finite, NON_FINITE, "the Fisher of tensor '", network_.graph().parameters()[p].name,
+             "' is not finite after ", samples_, " samples");
+  }
+}
+
+const std::vector<std::vector<double>>& FisherPass::square_sums() const {
+  check_finite(squares_);
+  return squares_;
+}
+
+const std::vector<std::vector<double>>& FisherPass::gradient_sums() const {
+  check_finite(gradients_);
+  return gradients_;
+}
+
+}  // namespace fishermask

@@ -1,0 +1,10 @@
+// Scores, selection and mask algebra for JavaScript (src/native/addon.ts has the types).
+#pragma once
+
+#include "napi/instance.h"
+
+namespace fishermask::napi {
+
+void define_mask_functions(Napi::Env env, Napi::Object exports);
+
+}  // namespace fishermask::napi
