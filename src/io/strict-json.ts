@@ -92,7 +92,8 @@ class Scanner {
     if (first === '"') {
       return this.string();
     }
-    return this.literal() ?? this.number();
+    const literal = this.literal();
+    return literal === undefined ? this.number() : literal;
   }
 
   private object(depth: number): ReadonlyMap<string, StrictJson> {
