@@ -12,7 +12,7 @@ const kTwo52 = 2 ** 52;
  */
 export function streamOfName(name: string): number {
   const digest = createHash("sha256").update(name, "utf8").digest();
-  return kTwo52 + (Number(digest.readBigUInt64LE()) % kTwo52);
+  return kTwo52 + Number(BigInt.asUintN(52, digest.readBigUInt64LE()));
 }
 
 /** Calls `write` with the words of each block in turn, enough for `count` words. */
