@@ -43,9 +43,10 @@ class IdxReader {
       this.header.set(taken, this.received);
       this.received += taken.length;
       rest = chunk.subarray(taken.length);
-      if (this.received === this.header.length) {
-        this.readHeader();
+      if (this.received < this.header.length) {
+        return;
       }
+      this.readHeader();
     }
     const offset = this.received - this.header.length;
     this.received += rest.length;
@@ -93,9 +94,6 @@ class IdxReader {
 }
 
 function translate(path: string, cause: unknown): unknown {
-  if (cause instanceof FishermaskError) {
-    return cause;
-  }
   const code = String((cause as NodeJS.ErrnoException).code);
   return code.startsWith("Z_")
     ? badFile(path, "the compressed data", "a whole gzip stream", (cause as Error).message, cause)
@@ -120,16 +118,23 @@ export async function readIdx(
   await handle.close();
   const compressed = path.endsWith(".gz");
   const reader = new IdxReader(path, dimensions, compressed ? size * kMaxInflation : size, limit);
+  // Kept aside: a pipeline whose last step fails may reject with the broken pipe instead of the reason.
+  let refusal: unknown;
   const consume = async (source: AsyncIterable<Uint8Array>): Promise<void> => {
-    for await (const chunk of source) {
-      reader.push(chunk);
+    try {
+      for await (const chunk of source) {
+        reader.push(chunk);
+      }
+    } catch (error) {
+      refusal = error instanceof FishermaskError ? error : undefined;
+      throw error;
     }
   };
   try {
     const file = createReadStream(path);
     await (compressed ? pipeline(file, createGunzip(), consume) : pipeline(file, consume));
   } catch (cause) {
-    throw translate(path, cause);
+    throw refusal ?? translate(path, cause);
   }
   return reader.finish();
 }
