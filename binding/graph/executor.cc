@@ -157,11 +157,10 @@ void Executor::plan() {
   gradient_buffer_.assign(values.size(), -1);
   for (std::size_t v = 0; v < values.size(); ++v) {
     if (!wants_gradient(static_cast<int>(v))) continue;
-    const bool is_output = std::find(graph_.outputs().begin(), graph_.outputs().end(),
-                                     static_cast<int>(v)) != graph_.outputs().end();
+    const bool is_output = static_cast<int>(v) == graph_.outputs().front();
     PlannedBuffer buffer;
     buffer.bytes = byte_size(v);
-    // An output's gradient is written by the caller at any time before backward; the gradient of a
+    // The logits' gradient is written by the caller at any time before backward; the gradient of a
     // value that leads to no output is cleared once and stays zero.
     const bool lasting = is_output || values[v].consumers.empty();
     buffer.first = lasting ? 0 : end;
@@ -229,7 +228,7 @@ void Executor::bind() {
   }
   // Who writes a value's gradient first in the reverse pass, and who adds to it.
   std::vector<bool> written(values.size(), false);
-  for (const int v : graph_.outputs()) written[static_cast<std::size_t>(v)] = true;
+  written[static_cast<std::size_t>(graph_.outputs().front())] = true;
   for (std::size_t n = nodes.size(); n-- > 0;) {
     NodeIo& io = states_[n].io;
     for (const int v : nodes[n].inputs) {
@@ -262,9 +261,8 @@ const TensorView& Executor::value(const std::string& name) const {
   return values_[index];
 }
 
-const TensorView& Executor::output_gradient(int index) const {
-  const TensorView& view =
-      gradients_[static_cast<std::size_t>(graph_.outputs().at(static_cast<std::size_t>(index)))];
+const TensorView& Executor::output_gradient() const {
+  const TensorView& view = gradients_[static_cast<std::size_t>(graph_.outputs().front())];
   FM_CHECK(view, STATE, "this executor was not made for a reverse pass");
   return view;
 }

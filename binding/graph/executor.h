@@ -55,9 +55,8 @@ class Executor {
   // kept.
   [[nodiscard]] const TensorView& value(const std::string& name) const;
 
-  // Write ∂loss/∂output here before backward (outputs other than the first are seeded with zero
-  // unless written).
-  [[nodiscard]] const TensorView& output_gradient(int index = 0) const;
+  // Write ∂loss/∂output here before backward; the loss depends on the first output alone.
+  [[nodiscard]] const TensorView& output_gradient() const;
   void backward(const BackwardRequest& request);
   // With options.input_gradients, after backward.
   [[nodiscard]] const TensorView& input_gradient(int index = 0) const;

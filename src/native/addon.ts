@@ -1,0 +1,245 @@
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { ERROR_CODES, FishermaskError, type FishermaskErrorCode } from "./errors.js";
+
+/** The addon as C++ exports it (binding/napi). Only this folder imports it; errors are plain `Error`s with a `code`. */
+export interface NativeBatch {
+  readonly data: Uint8Array | Float32Array | Float64Array | Int32Array;
+  readonly count: number;
+  readonly normalization?: {
+    readonly divisor: number;
+    readonly mean: Float64Array;
+    readonly std: Float64Array;
+  };
+}
+
+export interface NativeLoss {
+  readonly losses: Float64Array;
+  readonly predictions: Int32Array;
+  readonly counted: number;
+  readonly correct: number;
+}
+
+export type NamedFloats = Readonly<Record<string, Float32Array>>;
+export type NamedDoubles = Readonly<Record<string, Float64Array>>;
+
+export interface NativeNetwork {
+  setParameters(values: Readonly<Record<string, Float32Array | Float64Array>>): Promise<void>;
+  getParameters(names: readonly string[]): Promise<NamedFloats>;
+  evaluate(
+    batch: NativeBatch,
+    labels: Int32Array,
+    options: { readonly temperature?: number; readonly keep?: readonly string[] },
+  ): Promise<NativeLoss & { readonly values: NamedFloats }>;
+  vjp(
+    batch: NativeBatch,
+    gradOutput: Float64Array,
+    options: { readonly training?: boolean; readonly seed?: number },
+  ): Promise<{
+    readonly output: Float64Array;
+    readonly gradInput: Float64Array;
+    readonly gradients: NamedDoubles;
+  }>;
+  dispose(): void;
+}
+
+export interface NativeOptimizerOptions {
+  readonly kind: "sgd" | "adamw";
+  readonly momentum?: number;
+  readonly dampening?: number;
+  readonly nesterov?: boolean;
+  readonly weightDecay?: number;
+  readonly beta1?: number;
+  readonly beta2?: number;
+  readonly epsilon?: number;
+  readonly seed?: number;
+}
+
+export interface NativeTrainer {
+  hold(keepMasks: Readonly<Record<string, Uint8Array>>): Promise<void>;
+  step(
+    batch: NativeBatch,
+    labels: Int32Array,
+    options: { readonly learningRate: number; readonly sign?: number },
+  ): Promise<NativeLoss>;
+}
+
+export interface NativeFisherOptions {
+  readonly labels?: string;
+  readonly gradient?: string;
+  readonly temperature?: number;
+  readonly seed?: number;
+  readonly gradientSums?: boolean;
+  readonly generic?: boolean;
+  readonly training?: boolean;
+}
+
+export interface NativeFisherPass {
+  step(batch: NativeBatch, labels: Int32Array, firstSample: number): Promise<void>;
+  finish(): Promise<{
+    readonly samples: number;
+    readonly terms: number;
+    readonly lossSum: number;
+    readonly correct: number;
+    readonly squares: NamedDoubles;
+    readonly gradients: NamedDoubles | null;
+  }>;
+}
+
+export interface NativeScoring {
+  readonly ops: Uint8Array;
+  readonly values: Float32Array;
+  readonly unit: string;
+  readonly forgetCount: number;
+  readonly remainCount: number;
+  readonly seed: number;
+  readonly threads: number;
+  readonly tensors: readonly {
+    readonly name: string;
+    readonly shape: readonly number[];
+    readonly weight: Float32Array;
+    readonly forget?: Float32Array;
+    readonly remain?: Float32Array;
+    readonly gradient?: Float32Array;
+  }[];
+}
+
+export interface NativeSelecting {
+  readonly scope: string;
+  readonly ratio?: number;
+  readonly k?: number;
+  /** Bins of the score histogram; 0: none. */
+  readonly bins: number;
+  readonly threads: number;
+  readonly tensors: readonly {
+    readonly name: string;
+    readonly scores: Float32Array;
+    readonly group: number;
+  }[];
+}
+
+export interface NativeSelection {
+  readonly masks: readonly Uint8Array[];
+  readonly masked: readonly number[];
+  readonly rankings: readonly {
+    readonly units: number;
+    readonly eligible: number;
+    readonly asked: number;
+    readonly masked: number;
+    readonly threshold: number | null;
+  }[];
+  readonly totalUnits: number;
+  readonly totalMasked: number;
+  readonly edges: Float64Array;
+  readonly counts: Float64Array;
+  readonly maskedCounts: Float64Array;
+}
+
+export interface NativeAddon {
+  readonly Network: new (
+    graph: string,
+    options: {
+      readonly threads: number;
+      readonly real?: "f32" | "f64";
+      readonly reference?: boolean;
+    },
+  ) => NativeNetwork;
+  readonly Trainer: new (network: NativeNetwork, options: NativeOptimizerOptions) => NativeTrainer;
+  readonly FisherPass: new (
+    network: NativeNetwork,
+    options: NativeFisherOptions,
+  ) => NativeFisherPass;
+  buildInfo(): {
+    readonly oneDNN: string;
+    readonly compiler: string;
+    readonly hardwareThreads: number;
+    readonly cuda: boolean;
+  };
+  errorCodes(): string[];
+  scoreOps(): string[];
+  ops(): string[];
+  scoreUnits(scoring: NativeScoring): Promise<Float32Array[]>;
+  selectUnits(selecting: NativeSelecting): Promise<NativeSelection>;
+  expandKeepMask(bits: Uint8Array, units: number, elementsPerUnit: number): Uint8Array;
+  intersectKeepMasks(a: Uint8Array, b: Uint8Array, units: number): Uint8Array;
+  countMasked(bits: Uint8Array, units: number): number;
+  applyKeepMask(
+    weights: Float32Array,
+    bits: Uint8Array,
+    units: number,
+    elementsPerUnit: number,
+  ): Float32Array;
+  undoKeepMask(
+    weights: Float32Array,
+    bits: Uint8Array,
+    units: number,
+    elementsPerUnit: number,
+    oldValues: Float32Array,
+  ): void;
+  unitCount(
+    shape: readonly number[],
+    unit: string,
+  ): { readonly units: number; readonly elementsPerUnit: number };
+  ratioToK(ratio: number, units: number): number;
+}
+
+let loaded: NativeAddon | undefined;
+
+function load(): NativeAddon {
+  const root = fileURLToPath(new URL("../..", import.meta.url));
+  const require = createRequire(import.meta.url);
+  try {
+    const resolve = require("node-gyp-build") as (folder: string) => unknown;
+    return resolve(root) as NativeAddon;
+  } catch (cause) {
+    const reason = cause instanceof Error ? (cause.message.split("\n")[0] ?? "") : String(cause);
+    throw new FishermaskError(
+      "ERR_FM_NO_PREBUILD",
+      `Expected a native library for ${process.platform}-${process.arch} (Node ${process.version}) in ${root} but ` +
+        `could not load one: ${reason}. Build it there with: npm run setup && npm run build`,
+      { cause },
+    );
+  }
+}
+
+/**
+ * The native addon, loaded at the first call.
+ *
+ * @throws {@link FishermaskError} `ERR_FM_NO_PREBUILD` with the platform and the command that builds it
+ */
+export function addon(): NativeAddon {
+  loaded ??= load();
+  return loaded;
+}
+
+function isCode(code: unknown): code is FishermaskErrorCode {
+  return ERROR_CODES.includes(code as FishermaskErrorCode);
+}
+
+/** The FishermaskError for whatever the addon threw; other errors stay as they are. */
+export function fromNative(error: unknown): unknown {
+  if (error instanceof FishermaskError || !(error instanceof Error)) return error;
+  const code = (error as { code?: unknown }).code;
+  if (!isCode(code)) return error;
+  return new FishermaskError(code, error.message, { cause: error });
+}
+
+/** Runs a synchronous native call; its errors leave as FishermaskErrors. */
+export function native<T>(call: (addon: NativeAddon) => T): T {
+  const module = addon();
+  try {
+    return call(module);
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+/** Awaits a native call; its errors leave as FishermaskErrors whose stack is the caller's. */
+export async function nativeAsync<T>(call: (addon: NativeAddon) => Promise<T>): Promise<T> {
+  const module = addon();
+  try {
+    return await call(module);
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
