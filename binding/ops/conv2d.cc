@@ -1,0 +1,472 @@
+// conv2d: y[n, oy, ox, o] = b[o] + Σ_(ky,kx,i) x[n, iy, ix, g·I/groups + i] · W[o, i, ky, kx], with
+// iy = oy·stride − pad_top + ky·dilation (ix alike), x = 0 in the padding, g = o / (O/groups).
+// Shapes:     x (N, H, W, I), W (O, I/groups, K_h, K_w), b (O,) optional, y (N, H', W', O).
+// Attributes: stride [2], padding [top, left, bottom, right], dilation [2], groups.
+// Accumulate: grad W and grad b use +=; grad x as asked.
+// Workspace:  W in oneDNN's layouts; with accumulation, one input batch.
+// Squares:    contraction form (weight), reduction form (bias).
+// Deterministic: yes for a given thread count and instruction set (oneDNN).
+#include <algorithm>
+#include <optional>
+#include <unordered_map>
+
+#include "core/parallel.h"
+#include "graph/op.h"
+#include "ops/onednn.h"
+#include "ops/window.h"
+
+namespace fishermask {
+namespace {
+
+constexpr std::int64_t kGrain = 1 << 14;
+
+struct ConvSizes {
+  Window window;
+  std::int64_t in = 1;  // channels
+  std::int64_t out = 1;
+  std::int64_t groups = 1;
+
+  [[nodiscard]] std::int64_t in_per_group() const { return in / groups; }
+  [[nodiscard]] std::int64_t out_per_group() const { return out / groups; }
+};
+
+ConvSizes sizes_of(const NodeSpec& node) {
+  const Shape& weight = node.parameters.at("weight");
+  node.check(weight.size() == 4,
+             "expected a weight of shape (out, in/groups, height, width) but "
+             "received ",
+             shape_text(weight));
+  ConvSizes sizes;
+  sizes.window = window_of(node, weight[2], weight[3], {1, 1});
+  sizes.in = node.inputs[0].shape[2];
+  sizes.out = weight[0];
+  sizes.groups = node.attributes.integer("groups", 1);
+  node.check(sizes.groups >= 1 && sizes.in % sizes.groups == 0 && sizes.out % sizes.groups == 0,
+             "expected groups that divide ", sizes.in, " input and ", sizes.out,
+             " output channels but received ", sizes.groups);
+  node.check(sizes.in_per_group() == weight[1], "expected a weight with ", sizes.in_per_group(),
+             " input channels per group but received ", shape_text(weight));
+  return sizes;
+}
+
+std::vector<ValueSpec> infer(const NodeSpec& node) {
+  const ConvSizes sizes = sizes_of(node);
+  if (node.has_parameter("bias")) {
+    const Shape& bias = node.parameters.at("bias");
+    node.check(bias == Shape{sizes.out}, "expected a bias of shape (", sizes.out, ") but received ",
+               shape_text(bias));
+  }
+  return {{{sizes.window.rows.out, sizes.window.columns.out, sizes.out}, node.inputs[0].dtype}};
+}
+
+template <typename T>
+class ConvReference : public Kernel {
+ public:
+  explicit ConvReference(const NodeSpec& node) : sizes_(sizes_of(node)) {}
+
+  void forward(const NodeIo& io) override {
+    const T* x = io.inputs[0].as<T>();
+    const T* weight = io.parameter("weight").as<T>();
+    const TensorView bias = io.parameter("bias");
+    T* y = io.outputs[0].as<T>();
+    for (std::int64_t i = 0; i < io.outputs[0].count(); ++i) {
+      y[i] = bias ? bias.as<T>()[i % sizes_.out] : T{0};
+    }
+    for_each_tap(io.batch, [=](std::int64_t xi, std::int64_t wi, std::int64_t yi) {
+      y[yi] += x[xi] * weight[wi];
+    });
+  }
+
+  void backward(const NodeIo& io) override {
+    const T* grad_output = io.grad_outputs[0].as<T>();
+    if (io.grad_inputs[0]) {
+      const T* weight = io.parameter("weight").as<T>();
+      T* grad_input = io.grad_inputs[0].as<T>();
+      if (!io.accumulate[0]) std::fill_n(grad_input, io.grad_inputs[0].count(), T{0});
+      for_each_tap(io.batch, [=](std::int64_t xi, std::int64_t wi, std::int64_t yi) {
+        grad_input[xi] += grad_output[yi] * weight[wi];
+      });
+    }
+    if (const TensorView grad_weight = io.grad_parameter("weight")) {
+      const T* x = io.inputs[0].as<T>();
+      T* sums = grad_weight.as<T>();
+      for_each_tap(io.batch, [=](std::int64_t xi, std::int64_t wi, std::int64_t yi) {
+        sums[wi] += grad_output[yi] * x[xi];
+      });
+    }
+    if (const TensorView grad_bias = io.grad_parameter("bias")) {
+      T* sums = grad_bias.as<T>();
+      for (std::int64_t i = 0; i < io.grad_outputs[0].count(); ++i) {
+        sums[i % sizes_.out] += grad_output[i];
+      }
+    }
+  }
+
+ private:
+  // body(index in x, in W, in y) for every product of the convolution.
+  template <typename Body>
+  void for_each_tap(std::int64_t batch, const Body& body) const {
+    const WindowAxis& rows = sizes_.window.rows;
+    const WindowAxis& columns = sizes_.window.columns;
+    for (std::int64_t n = 0; n < batch; ++n) {
+      for (std::int64_t oy = 0; oy < rows.out; ++oy) {
+        for (std::int64_t ox = 0; ox < columns.out; ++ox) {
+          for (std::int64_t ky = 0; ky < rows.kernel; ++ky) {
+            for (std::int64_t kx = 0; kx < columns.kernel; ++kx) {
+              const std::int64_t iy = rows.at(oy, ky);
+              const std::int64_t ix = columns.at(ox, kx);
+              if (!rows.inside(iy) || !columns.inside(ix)) continue;
+              const std::int64_t x_base = ((n * rows.in + iy) * columns.in + ix) * sizes_.in;
+              const std::int64_t y_base = ((n * rows.out + oy) * columns.out + ox) * sizes_.out;
+              for_each_channel(x_base, y_base, ky * columns.kernel + kx, body);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  template <typename Body>
+  void for_each_channel(std::int64_t x_base, std::int64_t y_base, std::int64_t tap,
+                        const Body& body) const {
+    const std::int64_t taps = sizes_.window.rows.kernel * sizes_.window.columns.kernel;
+    for (std::int64_t o = 0; o < sizes_.out; ++o) {
+      const std::int64_t first = o / sizes_.out_per_group() * sizes_.in_per_group();
+      for (std::int64_t i = 0; i < sizes_.in_per_group(); ++i) {
+        body(x_base + first + i, (o * sizes_.in_per_group() + i) * taps + tap, y_base + o);
+      }
+    }
+  }
+
+  ConvSizes sizes_;
+};
+
+// What the three primitives are made from. Activations are NHWC; W may take any layout.
+struct ConvDescs {
+  dnnl::memory::desc src, dst, bias, weight, weight_any;
+  dnnl::memory::dims strides, dilates, pad_before, pad_after;
+
+  ConvDescs(const ConvSizes& sizes, std::int64_t batch) {
+    using Tag = dnnl::memory::format_tag;
+    const auto real = dnnl::memory::data_type::f32;
+    const WindowAxis& rows = sizes.window.rows;
+    const WindowAxis& columns = sizes.window.columns;
+    src = {{batch, sizes.in, rows.in, columns.in}, real, Tag::nhwc};
+    dst = {{batch, sizes.out, rows.out, columns.out}, real, Tag::nhwc};
+    bias = {{sizes.out}, real, Tag::a};
+    dnnl::memory::dims dims = {sizes.out_per_group(), sizes.in_per_group(), rows.kernel,
+                               columns.kernel};
+    const bool grouped = sizes.groups > 1;
+    if (grouped) dims.insert(dims.begin(), sizes.groups);
+    weight = {dims, real, grouped ? Tag::goihw : Tag::oihw};
+    weight_any = {dims, real, Tag::any};
+    strides = {rows.stride, columns.stride};
+    // oneDNN counts dilation from zero.
+    dilates = {rows.dilation - 1, columns.dilation - 1};
+    pad_before = {rows.pad_before, columns.pad_before};
+    pad_after = {rows.pad_after, columns.pad_after};
+  }
+};
+
+using ConvForward = dnnl::convolution_forward;
+using ConvBackwardData = dnnl::convolution_backward_data;
+using ConvBackwardWeights = dnnl::convolution_backward_weights;
+constexpr auto kDirect = dnnl::algorithm::convolution_direct;
+
+ConvForward::primitive_desc forward_desc(const ConvDescs& d, bool has_bias) {
+  const dnnl::memory::desc bias = has_bias ? d.bias : dnnl::memory::desc();
+  return {ConvForward::desc(dnnl::prop_kind::forward_training, kDirect, d.src, d.weight_any, bias,
+                            d.dst, d.strides, d.dilates, d.pad_before, d.pad_after),
+          onednn_engine()};
+}
+
+// oneDNN's memory around one of our buffers.
+dnnl::memory wrap(const dnnl::memory::desc& desc, const void* data) {
+  return {desc, onednn_engine(), const_cast<void*>(data)};
+}
+
+void run(const dnnl::primitive& primitive, const std::unordered_map<int, dnnl::memory>& arguments) {
+  primitive.execute(onednn_stream(), arguments);
+  onednn_stream().wait();
+}
+
+void add_to(float* sums, const float* terms, std::int64_t count) {
+  parallel_for(count, kGrain, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) sums[i] += terms[i];
+  });
+}
+
+// W in the layout of one primitive, or W itself where that layout is ours.
+class PackedWeight {
+ public:
+  void prepare(const dnnl::memory::desc& ours, const dnnl::memory::desc& theirs) {
+    ours_ = ours;
+    if (ours == theirs) return;
+    packed_ = dnnl::memory(theirs, onednn_engine());
+    reorder_ = dnnl::reorder(wrap(ours, DNNL_MEMORY_NONE), packed_);
+  }
+  dnnl::memory pack(const float* weight) {
+    if (!reorder_) return wrap(ours_, weight);
+    run(reorder_, {{DNNL_ARG_FROM, wrap(ours_, weight)}, {DNNL_ARG_TO, packed_}});
+    return packed_;
+  }
+
+ private:
+  dnnl::memory::desc ours_;
+  dnnl::memory packed_;
+  dnnl::primitive reorder_;
+};
+
+// grad x. Made at the first batch that asks for it: the first layer of a network never does.
+class BackwardData {
+ public:
+  BackwardData(const ConvDescs& d, const ConvForward::primitive_desc& hint)
+      : desc_(ConvBackwardData::desc(kDirect, d.src, d.weight_any, d.dst, d.strides, d.dilates,
+                                     d.pad_before, d.pad_after),
+              onednn_engine(), hint),
+        primitive_(desc_) {}
+
+  [[nodiscard]] dnnl::memory::desc weight_desc() const { return desc_.weights_desc(); }
+
+  void operator()(const NodeIo& io, const dnnl::memory& weight) {
+    float* grad_input = io.grad_inputs[0].as<float>();
+    if (io.accumulate[0] && !scratch_) scratch_ = dnnl::memory(src(), onednn_engine());
+    run(primitive_,
+        {{DNNL_ARG_DIFF_DST, wrap(desc_.diff_dst_desc(), io.grad_outputs[0].as<float>())},
+         {DNNL_ARG_WEIGHTS, weight},
+         {DNNL_ARG_DIFF_SRC, io.accumulate[0] ? scratch_ : wrap(src(), grad_input)}});
+    if (!io.accumulate[0]) return;
+    add_to(grad_input, static_cast<const float*>(scratch_.get_data_handle()),
+           io.grad_inputs[0].count());
+  }
+
+ private:
+  [[nodiscard]] dnnl::memory::desc src() const { return desc_.diff_src_desc(); }
+
+  ConvBackwardData::primitive_desc desc_;
+  ConvBackwardData primitive_;
+  dnnl::memory scratch_;
+};
+
+// grad W and grad b: oneDNN overwrites, so both go through a copy that is then added.
+class BackwardWeights {
+ public:
+  BackwardWeights(const ConvDescs& d, const ConvForward::primitive_desc& hint, bool has_bias)
+      : desc_(ConvBackwardWeights::desc(kDirect, d.src, d.weight_any,
+                                        has_bias ? d.bias : dnnl::memory::desc(), d.dst, d.strides,
+                                        d.dilates, d.pad_before, d.pad_after),
+              onednn_engine(), hint),
+        primitive_(desc_),
+        theirs_(desc_.diff_weights_desc(), onednn_engine()),
+        ours_(theirs_) {
+    if (has_bias) bias_ = dnnl::memory(d.bias, onednn_engine());
+    if (d.weight == desc_.diff_weights_desc()) return;
+    ours_ = dnnl::memory(d.weight, onednn_engine());
+    reorder_ = dnnl::reorder(theirs_, ours_);
+  }
+
+  void operator()(const NodeIo& io) {
+    std::unordered_map<int, dnnl::memory> arguments = {
+        {DNNL_ARG_SRC, wrap(desc_.src_desc(), io.inputs[0].as<float>())},
+        {DNNL_ARG_DIFF_DST, wrap(desc_.diff_dst_desc(), io.grad_outputs[0].as<float>())},
+        {DNNL_ARG_DIFF_WEIGHTS, theirs_}};
+    if (bias_) arguments.emplace(DNNL_ARG_DIFF_BIAS, bias_);
+    run(primitive_, arguments);
+    if (const TensorView grad_weight = io.grad_parameter("weight")) {
+      if (reorder_) run(reorder_, {{DNNL_ARG_FROM, theirs_}, {DNNL_ARG_TO, ours_}});
+      add(grad_weight, ours_);
+    }
+    if (const TensorView grad_bias = io.grad_parameter("bias")) add(grad_bias, bias_);
+  }
+
+ private:
+  static void add(const TensorView& sums, const dnnl::memory& terms) {
+    add_to(sums.as<float>(), static_cast<const float*>(terms.get_data_handle()), sums.count());
+  }
+
+  ConvBackwardWeights::primitive_desc desc_;
+  ConvBackwardWeights primitive_;
+  dnnl::memory theirs_, ours_, bias_;
+  dnnl::primitive reorder_;
+};
+
+class ConvFast : public Kernel {
+ public:
+  ConvFast(const NodeSpec& node, std::int64_t batch)
+      : sizes_(sizes_of(node)),
+        batch_(batch),
+        has_bias_(node.has_parameter("bias")),
+        descs_(sizes_, batch),
+        forward_desc_(forward_desc(descs_, has_bias_)),
+        forward_(forward_desc_) {
+    forward_weight_.prepare(descs_.weight, forward_desc_.weights_desc());
+  }
+
+  void forward(const NodeIo& io) override {
+    check_batch(io);
+    with_onednn("conv2d forward", [&] {
+      const float* weight = io.parameter("weight").as<float>();
+      backward_weight_ = dnnl::memory();  // the weights may have changed since the last step
+      forward_seen_ = true;
+      std::unordered_map<int, dnnl::memory> arguments = {
+          {DNNL_ARG_SRC, wrap(forward_desc_.src_desc(), io.inputs[0].as<float>())},
+          {DNNL_ARG_WEIGHTS, forward_weight_.pack(weight)},
+          {DNNL_ARG_DST, wrap(forward_desc_.dst_desc(), io.outputs[0].as<float>())}};
+      if (has_bias_) {
+        arguments.emplace(DNNL_ARG_BIAS, wrap(descs_.bias, io.parameter("bias").as<float>()));
+      }
+      run(forward_, arguments);
+    });
+  }
+
+  void backward(const NodeIo& io) override {
+    check_batch(io);
+    with_onednn("conv2d backward", [&] {
+      if (io.grad_inputs[0]) backward_data(io);
+      if (!io.grad_parameter("weight") && !io.grad_parameter("bias")) return;
+      if (!backward_weights_) backward_weights_.emplace(descs_, forward_desc_, has_bias_);
+      (*backward_weights_)(io);
+    });
+  }
+
+  std::vector<SquareProblem> square_rule(const NodeIo& io) override {
+    const WindowAxis& rows = sizes_.window.rows;
+    const WindowAxis& columns = sizes_.window.columns;
+    ContractionForm weight;
+    weight.grad_output = io.grad_outputs[0].as<float>();
+    weight.input = io.inputs[0].as<float>();
+    weight.batch = io.batch;
+    weight.in_height = rows.in, weight.in_width = columns.in, weight.in_channels = sizes_.in;
+    weight.out_height = rows.out, weight.out_width = columns.out, weight.out_channels = sizes_.out;
+    weight.kernel_height = rows.kernel, weight.kernel_width = columns.kernel;
+    weight.stride_height = rows.stride, weight.stride_width = columns.stride;
+    weight.pad_top = rows.pad_before, weight.pad_left = columns.pad_before;
+    weight.dilation_height = rows.dilation, weight.dilation_width = columns.dilation;
+    weight.groups = sizes_.groups;
+    std::vector<SquareProblem> problems = {{"weight", weight}};
+    if (!has_bias_) return problems;
+    ReductionForm bias;
+    bias.grad_output = weight.grad_output;
+    bias.batch = io.batch;
+    bias.positions = rows.out * columns.out;
+    bias.channels = sizes_.out;
+    problems.push_back({"bias", bias});
+    return problems;
+  }
+
+ private:
+  void check_batch(const NodeIo& io) const {
+    FM_CHECK(io.batch == batch_, INTERNAL, "a conv2d kernel for batch ", batch_,
+             " was called with batch ", io.batch);
+  }
+
+  void backward_data(const NodeIo& io) {
+    if (!backward_data_) {
+      backward_data_.emplace(descs_, forward_desc_);
+      data_weight_.prepare(descs_.weight, backward_data_->weight_desc());
+    }
+    // Packed once per forward, as several backward passes may follow one (a label each). A kernel
+    // that only ever runs backward cannot tell when the weights change.
+    if (!backward_weight_ || !forward_seen_) {
+      backward_weight_ = data_weight_.pack(io.parameter("weight").as<float>());
+    }
+    (*backward_data_)(io, backward_weight_);
+  }
+
+  ConvSizes sizes_;
+  std::int64_t batch_;
+  bool has_bias_;
+  ConvDescs descs_;
+  ConvForward::primitive_desc forward_desc_;
+  ConvForward forward_;
+  PackedWeight forward_weight_;
+  std::optional<BackwardData> backward_data_;
+  PackedWeight data_weight_;
+  dnnl::memory backward_weight_;
+  bool forward_seen_ = false;
+  std::optional<BackwardWeights> backward_weights_;
+};
+
+std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
+  if (dtype == DType::kF64) return std::make_unique<ConvReference<double>>(node);
+  return std::make_unique<ConvReference<float>>(node);
+}
+
+std::unique_ptr<Kernel> make_fast(const NodeSpec& node, std::int64_t batch) {
+  return with_onednn("conv2d set-up", [&] { return std::make_unique<ConvFast>(node, batch); });
+}
+
+using Integers = std::vector<std::int64_t>;
+
+std::vector<SampleCase> cases() {
+  return {
+      {.name = "3x3 same",
+       .inputs = {{5, 6, 3}},
+       .parameters = {{"weight", {4, 3, 3, 3}}, {"bias", {4}}},
+       .attributes = {{"padding", Integers{1, 1, 1, 1}}}},
+      {.name = "1x1", .inputs = {{4, 5, 17}}, .parameters = {{"weight", {33, 17, 1, 1}}}},
+      {.name = "1x1 stride 2",
+       .inputs = {{5, 7, 16}},
+       .parameters = {{"weight", {32, 16, 1, 1}}},
+       .attributes = {{"stride", Integers{2, 2}}}},
+      {.name = "stride 2x3, asymmetric padding",
+       .inputs = {{7, 9, 3}},
+       .parameters = {{"weight", {5, 3, 3, 2}}, {"bias", {5}}},
+       .attributes = {{"stride", Integers{2, 3}}, {"padding", Integers{0, 1, 2, 1}}},
+       .batch = 2},
+      {.name = "dilation 2x3",
+       .inputs = {{8, 9, 4}},
+       .parameters = {{"weight", {3, 4, 3, 3}}},
+       .attributes = {{"dilation", Integers{2, 3}}, {"padding", Integers{2, 3, 2, 3}}},
+       .batch = 2},
+      {.name = "groups 2",
+       .inputs = {{5, 5, 6}},
+       .parameters = {{"weight", {4, 3, 3, 3}}, {"bias", {4}}},
+       .attributes = {{"groups", std::int64_t{2}}, {"padding", Integers{1, 1, 1, 1}}}},
+      {.name = "groups 2, 16 channels each",
+       .inputs = {{4, 4, 32}},
+       .parameters = {{"weight", {32, 16, 3, 3}}},
+       .attributes = {{"groups", std::int64_t{2}}, {"padding", Integers{1, 1, 1, 1}}},
+       .batch = 2},
+      {.name = "depthwise",
+       .inputs = {{6, 5, 17}},
+       .parameters = {{"weight", {17, 1, 3, 3}}, {"bias", {17}}},
+       .attributes = {{"groups", std::int64_t{17}},
+                      {"stride", Integers{2, 2}},
+                      {"padding", Integers{1, 1, 1, 1}}}},
+      {.name = "depthwise, multiplier 2",
+       .inputs = {{4, 4, 8}},
+       .parameters = {{"weight", {16, 1, 3, 3}}},
+       .attributes = {{"groups", std::int64_t{8}}, {"padding", Integers{1, 1, 1, 1}}}},
+      {.name = "batch of one, one channel",
+       .inputs = {{7, 7, 1}},
+       .parameters = {{"weight", {1, 1, 5, 5}}, {"bias", {1}}},
+       .batch = 1},
+      {.name = "16 channels, 3x3",
+       .inputs = {{8, 8, 16}},
+       .parameters = {{"weight", {16, 16, 3, 3}}},
+       .attributes = {{"padding", Integers{1, 1, 1, 1}}},
+       .batch = 5},
+      {.name = "window as large as the image",
+       .inputs = {{4, 3, 5}},
+       .parameters = {{"weight", {7, 5, 4, 3}}, {"bias", {7}}}},
+  };
+}
+
+OpDefinition conv2d() {
+  OpDefinition op;
+  op.name = "conv2d";
+  op.slots = {{.name = "weight"}, {.name = "bias", .required = false}};
+  op.attributes = {"stride", "padding", "dilation", "groups"};
+  op.backward_needs_inputs = true;
+  op.infer = infer;
+  op.make_reference = make_reference;
+  op.make_fast = make_fast;
+  op.cases = cases();
+  return op;
+}
+
+FM_REGISTER_OP(conv2d())
+
+}  // namespace
+}  // namespace fishermask
