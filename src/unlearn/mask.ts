@@ -1,0 +1,241 @@
+import type { ScoreHistogram } from "../evaluate/run-metrics.js";
+import {
+  type CandidateOptions,
+  type CandidateTensor,
+  candidateTensors,
+} from "../model/candidates.js";
+import type { Graph } from "../model/graph.js";
+import type { NativeScoring, NativeSelection } from "../native/addon.js";
+import { FishermaskError } from "../native/errors.js";
+import {
+  applyKeepMask,
+  countMasked,
+  expandKeepMask,
+  intersectKeepMasks,
+  type KeepMask,
+  SCOPES,
+  type Scope,
+  scoreUnits,
+  selectUnits,
+  UNITS,
+  type Unit,
+  unitCount,
+} from "../native/masking.js";
+import { type CriterionName, criteria } from "./criteria.gen.js";
+import type { CriterionOptions } from "./criterion.js";
+import { compile } from "./expression.js";
+import type { FisherStore } from "./fisher-store.js";
+
+/** What may be masked, and how it is ranked. */
+export interface MaskRule extends CandidateOptions {
+  readonly criterion: CriterionName;
+  readonly criterionOptions?: CriterionOptions | undefined;
+  readonly unit: Unit;
+  readonly scope: Scope;
+  /** Of the `random` criterion. */
+  readonly seed?: number | undefined;
+  readonly threads: number;
+}
+
+/** Scores of every unit of the candidates, larger = masked first. */
+export interface UnitScores {
+  readonly candidates: readonly CandidateTensor[];
+  readonly unit: Unit;
+  readonly scope: Scope;
+  readonly threads: number;
+  /** One array per candidate; −Infinity: not eligible, since it is zero already. */
+  readonly scores: readonly Float32Array[];
+  /** Units of all candidates. */
+  readonly total: number;
+}
+
+/** Keep-masks by tensor, for candidates alone. */
+export type MaskSet = ReadonlyMap<string, KeepMask>;
+
+export interface MaskSelection {
+  readonly masks: MaskSet;
+  /** Units masked by this selection. */
+  readonly units: number;
+  readonly total: number;
+  readonly histogram: ScoreHistogram | null;
+}
+
+function checkRule(rule: MaskRule): void {
+  const one = (name: string, value: string, choices: readonly string[]): void => {
+    if (choices.includes(value)) return;
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      `Expected one of ${choices.join(", ")} for ${name} but received ${value}`,
+    );
+  };
+  one("criterion", rule.criterion, Object.keys(criteria));
+  one("unit", rule.unit, UNITS);
+  one("scope", rule.scope, SCOPES);
+}
+
+function needed<T>(value: T | null | undefined, what: string, criterion: string): T {
+  if (value === null || value === undefined) {
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      `Expected ${what} for criterion "${criterion}" but received none`,
+    );
+  }
+  return value;
+}
+
+function tensorOf(sums: ReadonlyMap<string, Float32Array>, name: string): Float32Array {
+  const values = sums.get(name);
+  if (values === undefined) {
+    throw new FishermaskError(
+      "ERR_FM_MISMATCH",
+      `Expected tensor "${name}" in the Fisher store but it is missing`,
+    );
+  }
+  return values;
+}
+
+/**
+ * Scores every unit of the candidates under a criterion.
+ *
+ * @param weights the network's present weights by name
+ * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for a bad rule or a missing Fisher; `ERR_FM_MISMATCH` when the stores are
+ * not of these tensors; `ERR_FM_NON_FINITE` naming the tensors with NaN scores
+ */
+export async function scoreNetwork(
+  graph: Graph,
+  weights: ReadonlyMap<string, Float32Array>,
+  forget: FisherStore | null,
+  remain: FisherStore | null,
+  rule: MaskRule,
+): Promise<UnitScores> {
+  checkRule(rule);
+  const criterion = criteria[rule.criterion];
+  const program = compile(criterion.score(rule.criterionOptions));
+  const { needs } = program;
+  const squares = needs.forgetFisher
+    ? needed(forget, "the Fisher of the forget set", criterion.name).squares
+    : null;
+  const gradients = needs.forgetGradient
+    ? needed(forget?.gradients, "the summed gradients of the forget set", criterion.name)
+    : null;
+  const kept = needs.remainFisher
+    ? needed(remain, "the Fisher of the remain set", criterion.name).squares
+    : null;
+  const candidates = candidateTensors(graph, rule);
+  const tensors: NativeScoring["tensors"] = candidates.map(({ name, shape }) => ({
+    name,
+    shape,
+    weight: tensorOf(weights, name),
+    ...(squares === null ? {} : { forget: tensorOf(squares, name) }),
+    ...(kept === null ? {} : { remain: tensorOf(kept, name) }),
+    ...(gradients === null ? {} : { gradient: tensorOf(gradients, name) }),
+  }));
+  const scores = await scoreUnits({
+    ops: program.ops,
+    values: program.values,
+    unit: rule.unit,
+    forgetCount: forget?.terms ?? 1,
+    remainCount: remain?.terms ?? 1,
+    seed: rule.seed ?? 0,
+    threads: rule.threads,
+    tensors,
+  });
+  const total = scores.reduce((sum, tensor) => sum + tensor.length, 0);
+  return { candidates, unit: rule.unit, scope: rule.scope, threads: rule.threads, scores, total };
+}
+
+function histogramOf(selection: NativeSelection): ScoreHistogram | null {
+  if (selection.edges.length === 0) return null;
+  return {
+    edges: [...selection.edges],
+    counts: [...selection.counts],
+    maskedCounts: [...selection.maskedCounts],
+    threshold: selection.rankings.length === 1 ? (selection.rankings[0]?.threshold ?? null) : null,
+  };
+}
+
+const HISTOGRAM_BINS = 60;
+
+/**
+ * The units of largest score: a share of each ranking's units, or exactly k (scope `global`). Equal scores go by flat index.
+ *
+ * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for a ratio outside 0..1
+ */
+export async function selectMask(
+  scores: UnitScores,
+  amount: { readonly ratio: number } | { readonly k: number },
+): Promise<MaskSelection> {
+  const layers = [...new Set(scores.candidates.map(({ layer }) => layer))];
+  const selection = await selectUnits({
+    scope: scores.scope,
+    ...amount,
+    bins: HISTOGRAM_BINS,
+    threads: scores.threads,
+    tensors: scores.candidates.map(({ name, layer }, i) => ({
+      name,
+      scores: scores.scores[i] as Float32Array,
+      group: layers.indexOf(layer),
+    })),
+  });
+  const masks = new Map<string, KeepMask>();
+  for (const [i, { name, shape }] of scores.candidates.entries()) {
+    masks.set(name, { ...unitCount(shape, scores.unit), bits: selection.masks[i] as Uint8Array });
+  }
+  return {
+    masks,
+    units: selection.totalMasked,
+    total: selection.totalUnits,
+    histogram: histogramOf(selection),
+  };
+}
+
+/** What either masks is masked. The first may be empty: then it is the second. */
+export function unionOfMasked(a: MaskSet, b: MaskSet): MaskSet {
+  return new Map(
+    [...b].map(([name, mask]) => {
+      const other = a.get(name);
+      return [name, other === undefined ? mask : intersectKeepMasks(other, mask)];
+    }),
+  );
+}
+
+/** New weights, masked units zero; tensors without a masked unit are shared with the input. */
+export function maskWeights(
+  weights: ReadonlyMap<string, Float32Array>,
+  masks: MaskSet,
+): Map<string, Float32Array> {
+  const out = new Map(weights);
+  for (const [name, mask] of masks) {
+    if (countMasked(mask) === 0) continue;
+    const copy = tensorOf(weights, name).slice();
+    applyKeepMask(copy, mask);
+    out.set(name, copy);
+  }
+  return out;
+}
+
+/** One bit per weight, for holding masked weights at 0 in training; tensors without a masked unit are left out. */
+export function weightMasks(masks: MaskSet): Map<string, Uint8Array> {
+  const masked = [...masks].filter(([, mask]) => countMasked(mask) > 0);
+  return new Map(masked.map(([name, mask]) => [name, expandKeepMask(mask)]));
+}
+
+/** Masked and candidate units by tensor, in network order. */
+export function countByTensor(masks: MaskSet): {
+  units: number;
+  total: number;
+  perTensor: Record<string, number>;
+  perTensorTotal: Record<string, number>;
+} {
+  const perTensor: Record<string, number> = {};
+  const perTensorTotal: Record<string, number> = {};
+  let units = 0;
+  let total = 0;
+  for (const [name, mask] of masks) {
+    perTensor[name] = countMasked(mask);
+    perTensorTotal[name] = mask.units;
+    units += countMasked(mask);
+    total += mask.units;
+  }
+  return { units, total, perTensor, perTensorTotal };
+}
