@@ -1,0 +1,156 @@
+import type { RunMetrics, SampleImage } from "../evaluate/run-metrics.js";
+import { DEFINITIONS } from "./definitions.js";
+import {
+  formatCount,
+  formatPercent,
+  formatPoints,
+  formatSeconds,
+  formatShare,
+  NOT_MEASURED,
+} from "./format.js";
+import { EMPTY_HTML, html, named, SafeHtml } from "./html.js";
+import { plotClasses, plotFineTuning, plotRounds, plotScores, plotTensors } from "./plots.js";
+import { resultsSection } from "./section-results.js";
+import { runSection, stagesSection, warningsSection } from "./section-run.js";
+import { samplesSection } from "./section-samples.js";
+import { tensorTable } from "./section-tensors.js";
+import { REPORT_STYLE } from "./style.js";
+import { accuracyChange, summaryParagraph, totalSeconds, whatWasAsked } from "./summary.js";
+import { findings } from "./verdict.js";
+
+// Nothing may be loaded and nothing may run: what a hostile name could smuggle in has no effect.
+const kPolicy =
+  "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+
+function header(metrics: RunMetrics): SafeHtml {
+  return html`<header><p class="brand">fishermask</p><h1>Unlearning report</h1>
+<p class="subtitle">${named(metrics.model.arch, 60)}, asked to forget ${whatWasAsked(metrics)} · ${named(metrics.createdAt, 40)}</p></header>`;
+}
+
+function tile(what: string, figure: SafeHtml, aside: string): SafeHtml {
+  return html`<div class="tile"><div class="what">${what}</div><div class="figure">${figure}</div><div class="aside">${aside}</div></div>`;
+}
+
+function accuracyTile(metrics: RunMetrics, part: "forget" | "remain"): SafeHtml {
+  const what = part === "forget" ? "Forgotten" : "Remaining";
+  const change = accuracyChange(metrics, part);
+  if (change === null) {
+    return tile(`${what}, accuracy`, html`${NOT_MEASURED}`, "not measured");
+  }
+  return tile(
+    `${what}, ${change.set} accuracy`,
+    html`<small>${formatPercent(change.before)} →</small> ${formatPercent(change.after)}`,
+    `${formatPoints(change.after - change.before)} points`,
+  );
+}
+
+function tiles(metrics: RunMetrics): SafeHtml {
+  const { masked } = metrics;
+  return html`<div class="tiles">${accuracyTile(metrics, "forget")}${accuracyTile(metrics, "remain")}${tile(
+    `Masked ${masked.unit}s`,
+    html`${formatShare(masked.ratio)}`,
+    `${formatCount(masked.units)} of ${formatCount(masked.total)}`,
+  )}${tile("Time", html`${formatSeconds(totalSeconds(metrics))}`, `on ${metrics.device.used.slice(0, 40)}`)}</div>`;
+}
+
+function summarySection(metrics: RunMetrics): SafeHtml {
+  const items = findings(metrics).map(
+    ({ level, title, text }) => html`<li class="${level}"><b>${title}</b> ${text}</li>`,
+  );
+  return html`<section><h2>Summary</h2>${summaryParagraph(metrics)}${
+    items.length > 0 ? html`<ul class="findings">${items}</ul>` : null
+  }<p class="note">These are measurements on the samples named here: evidence of how the written network behaves, no proof that nothing of the data is left in it.</p></section>`;
+}
+
+function figure(svg: string | null, caption: string): SafeHtml {
+  // The plot's serialiser has escaped its texts.
+  return svg === null
+    ? EMPTY_HTML
+    : html`<figure class="plot">${new SafeHtml(svg)}<figcaption>${caption}</figcaption></figure>`;
+}
+
+function classesSection(metrics: RunMetrics): SafeHtml {
+  const classes = figure(
+    plotClasses(metrics),
+    "The longer the bar between the two marks, the more the class changed. The shaded rows should move far to the left; all others should stay.",
+  );
+  return classes.markup === ""
+    ? EMPTY_HTML
+    : html`<section><h2>Class by class</h2>${classes}</section>`;
+}
+
+function maskSection(metrics: RunMetrics): SafeHtml {
+  const plots = html`${figure(
+    plotTensors(metrics),
+    "Units in the last tensor (usually the classifier's head) hide a class; units further in change the features.",
+  )}${figure(
+    plotScores(metrics),
+    "Each column counts the units whose score falls there. Masked are the largest scores, from the threshold on.",
+  )}`;
+  return plots.markup === ""
+    ? EMPTY_HTML
+    : html`<section><h2>Where the mask falls</h2>${plots}${tensorTable(metrics)}</section>`;
+}
+
+function courseSection(metrics: RunMetrics): SafeHtml {
+  const plots = html`${figure(
+    plotRounds(metrics),
+    "The forgotten accuracy should fall while the remaining accuracy stays. The figures beside the marks are the share masked so far.",
+  )}${figure(
+    plotFineTuning(metrics),
+    "Fine-tuning sees the remain set alone; the accuracy is that of its training samples.",
+  )}`;
+  return plots.markup === ""
+    ? EMPTY_HTML
+    : html`<section><h2>The course of the run</h2>${plots}</section>`;
+}
+
+function definitionsSection(): SafeHtml {
+  const terms = DEFINITIONS.map(([term, meaning]) => html`<dt>${term}</dt><dd>${meaning}</dd>`);
+  return html`<section><h2>How to read this</h2>
+<p>Look at three things together: how far the forget accuracy fell, what the remaining accuracy paid for it, and whether the linear probe still finds in the features what the output no longer says. Where there is a retrained network, it is the yardstick for all three.</p>
+<dl class="terms">${terms}</dl></section>`;
+}
+
+/**
+ * Renders one run as a self-contained HTML document: no script, no external resource, nothing but text, SVG and PNG as `data:`
+ * URIs, under a policy that allows no more. Every string from outside is cleaned, cut and escaped.
+ *
+ * @param metrics accuracies as fractions, times in seconds, losses in nats per sample
+ * @param samples images (H, W, C) of the forget set; those that are no picture (more than 4 channels) are told in words
+ * @returns the document's text, to be written as UTF-8
+ */
+export function renderReport(metrics: RunMetrics, samples: readonly SampleImage[]): string {
+  const title = html`Unlearning report: ${metrics.model.arch.slice(0, 60)}`;
+  const style = new SafeHtml(REPORT_STYLE);
+  const document = html`<!doctype html>
+<html lang="en" dir="ltr">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${new SafeHtml(kPolicy)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>${title}</title>
+<style>${style}</style>
+</head>
+<body>
+<main>
+${header(metrics)}
+${tiles(metrics)}
+${summarySection(metrics)}
+${resultsSection(metrics)}
+${classesSection(metrics)}
+${maskSection(metrics)}
+${courseSection(metrics)}
+${samplesSection(samples)}
+${stagesSection(metrics)}
+${warningsSection(metrics)}
+${runSection(metrics)}
+${definitionsSection()}
+<footer>Made by fishermask ${named(metrics.fishermask, 40)}. Figures come from metrics.json of the same run.</footer>
+</main>
+</body>
+</html>
+`;
+  return document.markup;
+}
