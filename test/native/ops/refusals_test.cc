@@ -179,6 +179,17 @@ TEST_CASE("ops refuse wrong shapes and attributes with GRAPH and the reason") {
   }
 }
 
+TEST_CASE("a dilated window of 5 fits into 5 positions and not into 4") {
+  const auto pool_on = [](std::int64_t size) {
+    return SampleCase{.name = "dilated",
+                      .inputs = {{size, size, 1}},
+                      .attributes = {{"kernel", Integers{3, 3}}, {"dilation", Integers{2, 2}}}};
+  };
+  const OpDefinition& op = find_op("max_pool2d");
+  CHECK(node_of(op, pool_on(5)).outputs[0].shape == Shape{1, 1, 1});
+  CHECK(refusal_of(op, pool_on(4)).find("fits") != std::string::npos);
+}
+
 TEST_CASE("ops refuse indices where they compute with real numbers") {
   for (const char* name : {"conv2d", "batch_norm", "max_pool2d", "avg_pool2d", "global_avg_pool",
                            "add", "concat", "flatten", "pad2d", "dropout"}) {
