@@ -9,6 +9,9 @@ export class SafeHtml {
   }
 }
 
+// An empty name would leave a hole in a sentence.
+const kNoName = "(no name)";
+
 export type HtmlValue = string | number | null | SafeHtml | readonly HtmlValue[];
 
 // Long enough for every sentence of ours; names from outside are cut far shorter by `named`.
@@ -42,7 +45,7 @@ export function html(parts: TemplateStringsArray, ...values: readonly HtmlValue[
 
 /** A name from outside: cleaned, cut to `maxLength` code points, and isolated from the direction of its surroundings. */
 export function named(name: string, maxLength = 80): SafeHtml {
-  return new SafeHtml(`<bdi>${escapeHtml(cleanText(name, maxLength))}</bdi>`);
+  return new SafeHtml(`<bdi>${escapeHtml(cleanText(name, maxLength) || kNoName)}</bdi>`);
 }
 
 export const EMPTY_HTML = new SafeHtml("");

@@ -1,3 +1,4 @@
+/// <reference lib="dom" />
 import { parseHTML } from "linkedom";
 import { describe, expect, it } from "vitest";
 import type { RunMetrics, SampleImage, Snapshot } from "../../../src/evaluate/run-metrics.js";
@@ -132,6 +133,7 @@ describe("a run that measured nothing", () => {
       .slice(1)
       .flatMap((row) => row.slice(1));
     expect(new Set(values)).toEqual(new Set(["–", ""]));
+    expect(textOf(emptyMetrics())).toContain("(no name), asked to forget the samples of (no name)");
     expect(textOf(emptyMetrics())).toContain("was not measured");
   });
 });
