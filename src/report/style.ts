@@ -77,6 +77,9 @@ dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 footer{color:var(--soft);font-size:13px}
 @media(max-width:640px){main{padding:20px 12px 40px}section{padding:18px 16px}.pairs{grid-template-columns:1fr}.terms{grid-template-columns:1fr;gap:2px}.terms dd{margin-bottom:10px}}
 @media print{:root{--page:#fff;--soft:#3d444d}body{font-size:11pt}main{max-width:none;padding:0}
-section{border:0;padding:0;margin:0 0 22pt}.tile{border-color:#999}.plot,.tile,.sample,.findings li,tr{break-inside:avoid}h2,h3{break-after:avoid}
+section{border:0;padding:0;margin:0 0 22pt}.tile{border-color:#999}.plot,.tile,.sample,.findings li,tr{break-inside:avoid}h2,h3,h2+.note{break-after:avoid}
+.scroll{overflow:visible}th,td{padding:4px 7px}.results,.results thead th,.results .change,.note,.plot figcaption{font-size:9pt}.results{break-inside:avoid}.lead{font-size:11pt}.findings li{font-size:10pt}
+.tiles{grid-template-columns:repeat(4,minmax(0,1fr))}.tile{padding:8px 12px}.tile .figure{font-size:15pt}.tile .figure small{font-size:9pt}
+.gallery{grid-template-columns:repeat(6,minmax(0,1fr))}.pairs{font-size:9pt}.terms{font-size:10pt}
 .results .written,.findings li{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 `;
