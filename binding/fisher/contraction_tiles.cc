@@ -35,7 +35,14 @@ using FloatVec = hn::Vec<FloatTag>;
 template <bool kMasked>
 HWY_INLINE FloatVec load_lanes(FloatTag d, const float* from, std::int64_t lanes) {
   if constexpr (kMasked) {
+#if HWY_MEM_OPS_MIGHT_FAULT && HWY_TARGET != HWY_AVX2
+    // Here MaskedLoad is a full, aligned load and a blend: it would fault past the array's end.
+    HWY_ALIGN float safe[HWY_MAX_BYTES / sizeof(float)] = {};
+    std::copy_n(from, std::min(lanes, static_cast<std::int64_t>(hn::Lanes(d))), safe);
+    return hn::Load(d, safe);
+#else
     return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(lanes)), d, from);
+#endif
   } else {
     return hn::LoadU(d, from);
   }

@@ -55,7 +55,7 @@ void FisherPass::step(const BatchData& batch, std::span<const std::int32_t> labe
   FM_CHECK(options_.labels != FisherLabels::kExpected || work.shape.positions == 1, UNSUPPORTED,
            "expected labels on sequences need one reverse pass per combination of tokens; use "
            "empirical or sampled labels");
-  const LossResult loss = loss_of(executor.output(), labels, options_.temperature);
+  const LossResult loss = checked_loss(work);
   if (options_.gradient == FisherGradient::kPerSample) {
     add_per_sample(work);
     terms_ += work.shape.batch;
@@ -63,10 +63,22 @@ void FisherPass::step(const BatchData& batch, std::span<const std::int32_t> labe
     add_batch_mean(work);
     terms_ += 1;
   }
-  if (options_.gradient_sums) add_gradients(work);
+  if (options_.gradient_sums) {
+    if (!gradients_ride_along()) reverse_gradients(work);
+    add_gradients();
+  }
   samples_ += work.shape.batch;
   correct_ += loss.correct;
   for (const double value : loss.per_sample) loss_sum_ += value;
+}
+
+LossResult FisherPass::checked_loss(const Batch& batch) const {
+  try {
+    return loss_of(batch.executor.output(), batch.labels, options_.temperature);
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::kNON_FINITE) throw;
+    fail(e.code(), e.what(), "; the batch begins at sample ", batch.first_sample, " of the pass");
+  }
 }
 
 void FisherPass::reverse(const Batch& batch, std::span<const std::int32_t> labels,
@@ -99,7 +111,11 @@ void FisherPass::clear_gradients() const {
 }
 
 void FisherPass::add_per_sample(const Batch& batch) {
-  const BackwardRequest request = squares_request();
+  BackwardRequest request = squares_request();
+  if (gradients_ride_along()) {
+    clear_gradients();
+    request.grad_parameters = gradients_request().grad_parameters;
+  }
   const auto count = static_cast<std::size_t>(batch.shape.batch);
   if (options_.labels != FisherLabels::kExpected) {
     const std::vector<double> ones(count, 1.0);
@@ -116,7 +132,7 @@ void FisherPass::add_per_sample(const Batch& batch) {
   std::vector<double> scales(count);
   for (std::size_t y = 0; y < classes; ++y) {
     for (std::size_t n = 0; n < count; ++n) scales[n] = std::sqrt(p[n * classes + y]);
-    reverse(batch, std::vector<std::int32_t>(count, static_cast<std::int32_t>(y)), scales, request);
+    reverse(batch, class_labels(batch, y), scales, request);
   }
 }
 
@@ -135,16 +151,25 @@ void FisherPass::add_batch_mean(const Batch& batch) {
   const auto classes = static_cast<std::size_t>(batch.shape.classes);
   for (std::size_t y = 0; y < classes; ++y) {
     double mean = 0.0;
-    for (std::size_t n = 0; n < count; ++n) mean += p[n * classes + y];
-    add(std::vector<std::int32_t>(count, static_cast<std::int32_t>(y)),
-        mean / static_cast<double>(count));
+    for (std::size_t n = 0; n < count; ++n) {
+      if (batch.labels[n] >= 0) mean += p[n * classes + y];
+    }
+    add(class_labels(batch, y), mean / static_cast<double>(count));
   }
 }
 
-void FisherPass::add_gradients(const Batch& batch) {
+bool FisherPass::gradients_ride_along() const {
+  return options_.gradient_sums && options_.gradient == FisherGradient::kPerSample &&
+         options_.labels == FisherLabels::kEmpirical;
+}
+
+void FisherPass::reverse_gradients(const Batch& batch) {
   clear_gradients();
   const std::vector<double> ones(static_cast<std::size_t>(batch.shape.batch), 1.0);
   reverse(batch, batch.labels, ones, gradients_request());
+}
+
+void FisherPass::add_gradients() {
   for (std::size_t p = 0; p < gradients_.size(); ++p) {
     std::vector<double>& sums = gradients_[p];
     if (sums.empty()) continue;
@@ -175,6 +200,14 @@ void FisherPass::add_weighted_squares(double weight) {
       add(batch_gradients_[p].as<float>());
     }
   }
+}
+
+std::vector<std::int32_t> FisherPass::class_labels(const Batch& batch, std::size_t label) {
+  std::vector<std::int32_t> labels(batch.labels.size(), static_cast<std::int32_t>(label));
+  for (std::size_t n = 0; n < labels.size(); ++n) {
+    if (batch.labels[n] < 0) labels[n] = batch.labels[n];
+  }
+  return labels;
 }
 
 std::vector<std::int32_t> FisherPass::sampled_labels(const Batch& batch) const {

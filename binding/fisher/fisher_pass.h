@@ -11,6 +11,7 @@
 #include "fisher/cpu_square_sink.h"
 #include "graph/batch.h"
 #include "graph/network.h"
+#include "ops/logits.h"
 
 namespace fishermask {
 
@@ -53,12 +54,20 @@ class FisherPass {
   struct Batch;
   void add_per_sample(const Batch& batch);
   void add_batch_mean(const Batch& batch);
-  void add_gradients(const Batch& batch);
+  // Whether one reverse pass can take squares and gradients: both of the data's labels.
+  [[nodiscard]] bool gradients_ride_along() const;
+  void reverse_gradients(const Batch& batch);
+  void add_gradients();
+  // The loss of the batch; a NON_FINITE error says where in the pass the batch begins.
+  [[nodiscard]] LossResult checked_loss(const Batch& batch) const;
   // Seeds the reverse pass with labels and scales, and runs it.
   void reverse(const Batch& batch, std::span<const std::int32_t> labels,
                std::span<const double> scales, const BackwardRequest& request) const;
   void add_weighted_squares(double weight);
   void clear_gradients() const;
+  // `label` for every sample that is counted.
+  [[nodiscard]] static std::vector<std::int32_t> class_labels(const Batch& batch,
+                                                              std::size_t label);
   [[nodiscard]] std::vector<std::int32_t> sampled_labels(const Batch& batch) const;
   [[nodiscard]] BackwardRequest squares_request();
   [[nodiscard]] BackwardRequest gradients_request() const;
