@@ -340,13 +340,10 @@ FM_CLONES void block_input_gradient(Block block, bool accumulate,
 
 class BatchNormFast : public BatchNormBase<float> {
  public:
-  BatchNormFast(const NodeSpec& node, std::int64_t batch)
+  explicit BatchNormFast(const NodeSpec& node)
       : BatchNormBase(node),
         block_rows_(
             std::max<std::int64_t>(kBlockFloats / std::max<std::int64_t>(sizes_.channels, 1), 1)) {
-    const std::int64_t blocks = (batch * sizes_.positions + block_rows_ - 1) / block_rows_;
-    partials_[0].resize(static_cast<std::size_t>(blocks * sizes_.channels));
-    partials_[1].resize(partials_[0].size());
     for (auto& values : channel_) values.resize(static_cast<std::size_t>(sizes_.channels));
     inv_std_.resize(static_cast<std::size_t>(sizes_.channels));
   }
@@ -403,12 +400,22 @@ class BatchNormFast : public BatchNormBase<float> {
   }
 
  private:
+  [[nodiscard]] std::int64_t blocks(const NodeIo& io) const {
+    return (rows(io) + block_rows_ - 1) / block_rows_;
+  }
+
+  // Sized by the call, as the first of a batch size alone allocates.
+  void make_partials(const NodeIo& io) {
+    for (auto& values : partials_) {
+      values.resize(static_cast<std::size_t>(blocks(io) * sizes_.channels));
+    }
+  }
+
   // body(block number, first element, block), in parallel.
   template <typename Body>
   void for_each_block(const NodeIo& io, const Body& body) const {
     const std::int64_t total = rows(io);
-    const std::int64_t blocks = (total + block_rows_ - 1) / block_rows_;
-    parallel_for(blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(blocks(io), 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t b = begin; b < end; ++b) {
         const std::int64_t first = b * block_rows_;
         body(b, first * sizes_.channels,
@@ -421,6 +428,7 @@ class BatchNormFast : public BatchNormBase<float> {
   // formulae and a pairwise algorithm for computing sample variances", 1979.
   Statistics of_batch(const NodeIo& io) {
     check_rows(io);
+    make_partials(io);
     const float* x = io.inputs[0].as<float>();
     for_each_block(io, [&](std::int64_t index, std::int64_t at, Block block) {
       block_moments(block, x + at, partial(0, index), partial(1, index));
@@ -445,6 +453,7 @@ class BatchNormFast : public BatchNormBase<float> {
 
   void sum_gradients(const NodeIo& io, const Statistics& statistics, std::vector<double>& sum,
                      std::vector<double>& projected) {
+    make_partials(io);
     const float* x = io.inputs[0].as<float>();
     const float* grad_output = io.grad_outputs[0].as<float>();
     std::vector<float>& mean = channel_[0];
@@ -453,8 +462,8 @@ class BatchNormFast : public BatchNormBase<float> {
       block_gradients(block, grad_output + at, x + at, mean.data(), partial(0, index),
                       partial(1, index));
     });
-    const std::int64_t blocks = (rows(io) + block_rows_ - 1) / block_rows_;
-    for (std::int64_t b = 0; b < blocks; ++b) {
+    const std::int64_t count = blocks(io);
+    for (std::int64_t b = 0; b < count; ++b) {
       for (std::size_t c = 0; c < sum.size(); ++c) {
         sum[c] += partial(0, b)[c];
         projected[c] += partial(1, b)[c];
@@ -506,8 +515,8 @@ std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
   return std::make_unique<BatchNormReference<float>>(node);
 }
 
-std::unique_ptr<Kernel> make_fast(const NodeSpec& node, std::int64_t batch) {
-  return std::make_unique<BatchNormFast>(node, batch);
+std::unique_ptr<Kernel> make_fast(const NodeSpec& node, std::int64_t /*batch*/) {
+  return std::make_unique<BatchNormFast>(node);
 }
 
 std::map<std::string, Shape> slots(std::int64_t channels, bool affine) {
