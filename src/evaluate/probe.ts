@@ -29,7 +29,10 @@ const LEARNING_RATE = 0.1;
 const MOMENTUM = 0.95;
 
 /** Each feature to mean 0 and standard deviation 1 over the training set; a constant feature becomes 0. */
-function standardise(train: ProbeSet, test: ProbeSet): { train: Float32Array; test: Float32Array; width: number } {
+function standardise(
+  train: ProbeSet,
+  test: ProbeSet,
+): { train: Float32Array; test: Float32Array; width: number } {
   const count = train.labels.length;
   const width = train.features.length / count;
   const mean = new Float64Array(width);
@@ -64,7 +67,10 @@ export async function linearProbe(
   options: ProbeOptions,
 ): Promise<ProbeResult> {
   if (train.labels.length === 0 || test.labels.length === 0) {
-    throw new FishermaskError("ERR_FM_ARGUMENT", "Expected samples for the linear probe but received none");
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      "Expected samples for the linear probe but received none",
+    );
   }
   const data = standardise(train, test);
   const graph = probeGraph(data.width, options.classes);
@@ -80,7 +86,9 @@ export async function linearProbe(
   for (let step = 0; step < steps; step++) {
     // A short warm-up, then a constant rate: the problem is convex and smooth.
     const learningRate = LEARNING_RATE * Math.min(1, (step + 1) / 20);
-    await trainer.step({ data: data.train, count: train.labels.length }, train.labels, { learningRate });
+    await trainer.step({ data: data.train, count: train.labels.length }, train.labels, {
+      learningRate,
+    });
   }
   const { predictions } = await network.evaluate(
     { data: data.test, count: test.labels.length },

@@ -81,7 +81,10 @@ export function parameterCount(graph: Graph): number {
 }
 
 /** Takes the weights into the engine. The model's own map stays as it is. */
-export async function loadNetwork(model: Model, options: NetworkOptions = {}): Promise<EngineNetwork> {
+export async function loadNetwork(
+  model: Model,
+  options: NetworkOptions = {},
+): Promise<EngineNetwork> {
   const network = new EngineNetwork(JSON.stringify(model.graph), options);
   try {
     await network.setParameters(model.weights);
@@ -93,7 +96,10 @@ export async function loadNetwork(model: Model, options: NetworkOptions = {}): P
 }
 
 /** The engine's weights and buffers, as a new map. */
-export function readWeights(graph: Graph, network: EngineNetwork): Promise<Map<string, Float32Array>> {
+export function readWeights(
+  graph: Graph,
+  network: EngineNetwork,
+): Promise<Map<string, Float32Array>> {
   return network.getParameters(graph.parameters.map((parameter) => parameter.name));
 }
 
@@ -117,7 +123,10 @@ export async function saveModel(
   const tensors = model.graph.parameters.map(({ name, shape }) => {
     const values = weights.get(name);
     if (values === undefined) {
-      throw new FishermaskError("ERR_FM_MISMATCH", `Expected weights for tensor "${name}" but received none`);
+      throw new FishermaskError(
+        "ERR_FM_MISMATCH",
+        `Expected weights for tensor "${name}" but received none`,
+      );
     }
     const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     return { name, shape, dtype: "F32" as const, data };

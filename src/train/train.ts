@@ -42,7 +42,10 @@ function check(options: TrainOptions, view: DatasetView): void {
     );
   }
   if (view.indices.length === 0) {
-    throw new FishermaskError("ERR_FM_ARGUMENT", "Expected at least one sample to train on but received none");
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      "Expected at least one sample to train on but received none",
+    );
   }
 }
 
@@ -80,7 +83,11 @@ export async function train(
       options.onProgress?.(epoch * samples + seen, epochs * samples);
     };
     let prepared = 0;
-    for (const batch of batches(view, { batchSize: options.batchSize, shuffle: { seed, epoch }, augment })) {
+    for (const batch of batches(view, {
+      batchSize: options.batchSize,
+      shuffle: { seed, epoch },
+      augment,
+    })) {
       await settle();
       running = undefined;
       throwIfAborted(signal);
@@ -94,7 +101,13 @@ export async function train(
     }
     await settle();
     const seconds = (performance.now() - started) / 1000;
-    const done = { epoch: epoch + 1, loss: loss / seen, accuracy: correct / seen, learningRate, seconds };
+    const done = {
+      epoch: epoch + 1,
+      loss: loss / seen,
+      accuracy: correct / seen,
+      learningRate,
+      seconds,
+    };
     history.push(done);
     options.onEpoch?.(done);
   }

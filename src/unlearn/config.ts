@@ -1,0 +1,188 @@
+import { FishermaskError } from "../native/errors.js";
+import { SCOPES, type Scope, UNITS, type Unit } from "../native/masking.js";
+import type { Schedule } from "../train/schedule.js";
+import { type CriterionName, criteria } from "./criteria.gen.js";
+import type { CriterionOptions } from "./criterion.js";
+import {
+  FISHER_GRADIENTS,
+  FISHER_LABELS,
+  type FisherGradient,
+  type FisherLabels,
+} from "./fisher-store.js";
+
+/** How the Fishers of a request are taken. */
+export interface FisherConfig {
+  readonly labels: FisherLabels;
+  readonly gradient: FisherGradient;
+  readonly temperature: number;
+  readonly batchSize: number;
+  /** Samples of the forget set that are looked at; null: all. Drawn anew each round. */
+  readonly forgetSamples: number | null;
+  /** Samples of the remain set, the same number of each class; null: all. */
+  readonly remainSamples: number | null;
+}
+
+/** How much is masked. */
+export type SelectionConfig =
+  /** One selection of this share of the candidates. */
+  | { readonly kind: "fixed"; readonly ratio: number }
+  /** The smallest share, up to `maxRatio`, that reaches the target, from one pair of Fishers. */
+  | { readonly kind: "adaptive"; readonly maxRatio: number }
+  /** A share each round, the Fishers taken anew, until the target is reached or `maxRatio` is masked. */
+  | { readonly kind: "iterated"; readonly ratioPerRound: number; readonly maxRatio: number };
+
+/** When the forget set counts as forgotten: all that is given must hold, on the forget set's training samples. */
+export interface TargetConfig {
+  /** Accuracy at most this. */
+  readonly accuracy?: number | undefined;
+  /** Mean loss (nats per sample) at least this. */
+  readonly loss?: number | undefined;
+  /** Samples that it is judged on; null: all. */
+  readonly samples: number | null;
+}
+
+export interface FineTuneConfig {
+  readonly epochs: number;
+  readonly learningRate: number;
+  readonly batchSize: number;
+  readonly optimizer: "sgd" | "adamw";
+  readonly momentum: number;
+  readonly weightDecay: number;
+  readonly schedule: Schedule;
+  readonly crop: number;
+  readonly flip: boolean;
+  /** Samples of the remain set to train on, the same number of each class; null: all. */
+  readonly samples: number | null;
+}
+
+/** Everything that decides what a run does; `config.json` of a run directory. */
+export interface UnlearnConfig {
+  readonly method: string;
+  readonly fisher: FisherConfig;
+  readonly criterion: CriterionName;
+  readonly criterionOptions: CriterionOptions;
+  readonly unit: Unit;
+  readonly scope: Scope;
+  readonly include: readonly string[];
+  readonly exclude: readonly string[];
+  readonly excludeHead: boolean;
+  readonly selection: SelectionConfig;
+  readonly target: TargetConfig;
+  /** Keep masked weights at exactly 0 in fine-tuning. */
+  readonly hold: boolean;
+  readonly fineTune: FineTuneConfig | null;
+  readonly seed: number;
+}
+
+/** A named, reproducible configuration; a file in `presets/` exports it as `preset`. */
+export interface Preset {
+  readonly name: string;
+  readonly summary: string;
+  readonly source: string;
+  readonly config: UnlearnConfig;
+}
+
+export function definePreset(preset: Preset): Preset {
+  return preset;
+}
+
+/** What a user may set on top of a preset; what is left out stays. */
+export interface UnlearnOverrides extends Partial<Omit<UnlearnConfig, "fisher" | "target">> {
+  readonly fisher?: Partial<FisherConfig>;
+  readonly target?: Partial<TargetConfig>;
+}
+
+/** The preset with the overrides in place, checked. @throws `ERR_FM_CONFIG` naming the key */
+export function resolveConfig(preset: Preset, overrides: UnlearnOverrides = {}): UnlearnConfig {
+  const defined = Object.fromEntries(
+    Object.entries(overrides).filter(([, value]) => value !== undefined),
+  ) as UnlearnOverrides;
+  const config: UnlearnConfig = {
+    ...preset.config,
+    ...defined,
+    fisher: { ...preset.config.fisher, ...defined.fisher },
+    target: { ...preset.config.target, ...defined.target },
+  };
+  // Options belong to their criterion: another criterion starts from its own defaults.
+  const resolved =
+    defined.criterion !== undefined &&
+    defined.criterion !== preset.config.criterion &&
+    defined.criterionOptions === undefined
+      ? { ...config, criterionOptions: {} }
+      : config;
+  checkConfig(resolved);
+  return resolved;
+}
+
+function wrong(key: string, expected: string, received: unknown): FishermaskError {
+  return new FishermaskError(
+    "ERR_FM_CONFIG",
+    `Expected ${expected} for ${key} but received ${String(received)}`,
+  );
+}
+
+function oneOf(key: string, value: string, choices: readonly string[]): void {
+  if (!choices.includes(value)) throw wrong(key, `one of ${choices.join(", ")}`, value);
+}
+
+function share(key: string, value: number): void {
+  if (!(value >= 0 && value <= 1)) throw wrong(key, "a number from 0 to 1", value);
+}
+
+function whole(key: string, value: number | null, least: number): void {
+  if (value !== null && !(Number.isSafeInteger(value) && value >= least)) {
+    throw wrong(key, `a whole number from ${least}`, value);
+  }
+}
+
+function checkSelection(config: UnlearnConfig): void {
+  const { selection, target } = config;
+  if (selection.kind === "fixed") {
+    share("ratio", selection.ratio);
+    return;
+  }
+  share("selection.maxRatio", selection.maxRatio);
+  if (selection.kind === "iterated") {
+    share("selection.ratioPerRound", selection.ratioPerRound);
+    if (selection.ratioPerRound === 0)
+      throw wrong("selection.ratioPerRound", "a number above 0", 0);
+  } else if (config.scope !== "global") {
+    throw wrong("scope", "global with an adaptive selection", config.scope);
+  }
+  if (target.accuracy === undefined && target.loss === undefined) {
+    throw wrong("target", `an accuracy or a loss with ${selection.kind} selection`, "neither");
+  }
+}
+
+function checkFineTune(fineTune: FineTuneConfig): void {
+  whole("fineTune.epochs", fineTune.epochs, 0);
+  whole("fineTune.batchSize", fineTune.batchSize, 1);
+  whole("fineTune.samples", fineTune.samples, 1);
+  if (!(fineTune.learningRate >= 0 && Number.isFinite(fineTune.learningRate))) {
+    throw wrong("fineTune.learningRate", "a finite number from 0", fineTune.learningRate);
+  }
+}
+
+/** @throws {@link FishermaskError} `ERR_FM_CONFIG` naming the first key that is wrong */
+export function checkConfig(config: UnlearnConfig): void {
+  const { fisher, target } = config;
+  oneOf("labels", fisher.labels, FISHER_LABELS);
+  oneOf("gradient", fisher.gradient, FISHER_GRADIENTS);
+  oneOf("criterion", config.criterion, Object.keys(criteria));
+  oneOf("unit", config.unit, UNITS);
+  oneOf("scope", config.scope, SCOPES);
+  if (!(fisher.temperature > 0 && Number.isFinite(fisher.temperature))) {
+    throw wrong("temperature", "a finite number above 0", fisher.temperature);
+  }
+  whole("batch", fisher.batchSize, 1);
+  whole("fisher.forgetSamples", fisher.forgetSamples, 1);
+  whole("fisher.remainSamples", fisher.remainSamples, 1);
+  whole("seed", config.seed, 0);
+  if (target.accuracy !== undefined) share("target.accuracy", target.accuracy);
+  if (target.loss !== undefined && !(target.loss >= 0)) {
+    throw wrong("target.loss", "a number from 0", target.loss);
+  }
+  whole("target.samples", target.samples, 1);
+  checkSelection(config);
+  if (config.fineTune !== null) checkFineTune(config.fineTune);
+}

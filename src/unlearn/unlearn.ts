@@ -1,0 +1,298 @@
+import { datasetDigest, type ImageDataset } from "../data/dataset.js";
+import type { ForgetSplit } from "../data/split.js";
+import { checkDisjoint } from "../data/split.js";
+import {
+  RUN_METRICS_VERSION,
+  type RunMetrics,
+  type SampleImage,
+  type Snapshot,
+} from "../evaluate/run-metrics.js";
+import { type SnapshotPlan, takeSnapshot } from "../evaluate/snapshot.js";
+import { loadNetwork, type Model, parameterCount, readWeights } from "../model/model.js";
+import { FishermaskError } from "../native/errors.js";
+import type { InputNormalization } from "../native/network.js";
+import { VERSION } from "../version.js";
+import { checkConfig, type UnlearnConfig } from "./config.js";
+import { type FisherStore, weightsDigest } from "./fisher-store.js";
+import { countByTensor, type MaskSet } from "./mask.js";
+import type { Method, MethodContext, MethodOutcome, StageReporter } from "./method.js";
+import { methods } from "./methods.gen.js";
+import { byClass, drawSamples } from "./sampling.js";
+
+export interface UnlearnRequest {
+  readonly model: Model;
+  readonly train: ImageDataset;
+  readonly test: ImageDataset | null;
+  /** Of `train`. */
+  readonly split: ForgetSplit;
+  readonly normalization: InputNormalization;
+  readonly config: UnlearnConfig;
+  readonly preset: string | null;
+  /** How the data were named, for reports. */
+  readonly source: string;
+  /** Classes that are forgotten whole; empty where the request is not by class. */
+  readonly forgetClasses: readonly number[];
+  readonly stored?:
+    | { readonly forget?: FisherStore | null; readonly remain?: FisherStore | null }
+    | undefined;
+  readonly threads?: number | undefined;
+  readonly device?: string | undefined;
+  readonly reporter?: StageReporter | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface UnlearnResult {
+  readonly metrics: RunMetrics;
+  readonly weights: Map<string, Float32Array>;
+  readonly masks: MaskSet | null;
+  readonly fishers: MethodOutcome["fishers"];
+  readonly samples: readonly SampleImage[];
+}
+
+const PROBE_SAMPLES_PER_CLASS = 300;
+const SAMPLE_IMAGES = 12;
+/** A class lends samples to the probe alone only where enough remain for the Fisher. */
+const LEAST_SHARE_FOR_FISHER = 3;
+
+/** Adds up the time of the stages that share a name, in order of their first appearance. */
+class StageClock implements StageReporter {
+  readonly #seconds = new Map<string, number>();
+  readonly #outer: StageReporter | undefined;
+  #name: string | undefined;
+  #started = 0;
+
+  constructor(outer: StageReporter | undefined) {
+    this.#outer = outer;
+  }
+
+  stage = (name: string, total: number | null): void => {
+    this.end();
+    this.#name = name;
+    this.#started = performance.now();
+    this.#outer?.stage(name, total);
+  };
+  progress = (done: number): void => this.#outer?.progress(done);
+  message = (text: string): void => this.#outer?.message(text);
+
+  end(): void {
+    if (this.#name === undefined) return;
+    const seconds = (performance.now() - this.#started) / 1000;
+    this.#seconds.set(this.#name, (this.#seconds.get(this.#name) ?? 0) + seconds);
+    this.#name = undefined;
+  }
+
+  stages(): RunMetrics["stages"] {
+    this.end();
+    return [...this.#seconds].map(([name, seconds]) => ({ name, seconds }));
+  }
+}
+
+function checkRequest(request: UnlearnRequest): Method {
+  checkConfig(request.config);
+  checkDisjoint(request.split.forget, request.split.remain);
+  if (request.split.forget.length === 0) {
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      "Expected at least one sample to forget but received none",
+    );
+  }
+  const found = Object.values(methods).find(({ name }) => name === request.config.method);
+  if (found === undefined) {
+    const known = Object.values(methods)
+      .map(({ name }) => name)
+      .join(", ");
+    throw new FishermaskError(
+      "ERR_FM_CONFIG",
+      `Expected one of ${known} for method but received ${request.config.method}`,
+    );
+  }
+  return found;
+}
+
+/** Training samples for the probe: of each class the same number, drawn; none without a test set. */
+function probeSamples(request: UnlearnRequest): Int32Array {
+  if (request.test === null) return new Int32Array(0);
+  const { forget, remain } = request.split;
+  const all = Int32Array.from([...forget, ...remain]).sort();
+  const drawn = [...byClass(request.train, all).values()].flatMap((list) => [
+    ...drawSamples(list, PROBE_SAMPLES_PER_CLASS, request.config.seed, 1_000_003),
+  ]);
+  return Int32Array.from(drawn).sort();
+}
+
+/** The probe's samples that no Fisher may see, where both sets keep enough for it. */
+function reservedFor(
+  request: UnlearnRequest,
+  probe: Int32Array,
+): { reserved: Set<number>; warnings: string[] } {
+  const { fisher } = request.config;
+  const { forget, remain } = request.split;
+  const probed = new Set(probe);
+  const left = (set: Int32Array): number => set.filter((index) => !probed.has(index)).length;
+  const enough =
+    left(forget) * LEAST_SHARE_FOR_FISHER >= forget.length &&
+    left(remain) * LEAST_SHARE_FOR_FISHER >= remain.length &&
+    fisher.forgetSamples !== null &&
+    fisher.remainSamples !== null;
+  if (enough || probe.length === 0) return { reserved: enough ? probed : new Set(), warnings: [] };
+  return {
+    reserved: new Set(),
+    warnings: [
+      "The linear probe was fitted on samples that the Fisher may have seen, since the Fisher takes nearly all of them.",
+    ],
+  };
+}
+
+function snapshotPlan(request: UnlearnRequest, probe: Int32Array): SnapshotPlan {
+  const { test, forgetClasses } = request;
+  const testIndices = Int32Array.from({ length: test?.size ?? 0 }, (_, i) => i);
+  const isForgotten = (i: number): boolean => forgetClasses.includes(test?.labels[i] as number);
+  return {
+    train: request.train,
+    test,
+    forgetTrain: request.split.forget,
+    remainTrain: request.split.remain,
+    forgetTest: testIndices.filter(isForgotten),
+    remainTest: testIndices.filter((i) => !isForgotten(i)),
+    probe,
+    forgetClasses,
+    normalization: request.normalization,
+    batchSize: request.config.fisher.batchSize,
+    features: request.model.features,
+  };
+}
+
+function sampleImages(
+  request: UnlearnRequest,
+  before: Int32Array,
+  after: Int32Array,
+): SampleImage[] {
+  const { train, split, config } = request;
+  const [height, width, channels] = train.shape;
+  const bytes = height * width * channels;
+  const nameOf = (label: number | undefined): string => train.classes[label ?? -1] ?? "?";
+  return [...drawSamples(split.forget, SAMPLE_IMAGES, config.seed, 2_000_003)].map((index) => ({
+    index,
+    height,
+    width,
+    channels,
+    pixels: train.images.slice(index * bytes, (index + 1) * bytes),
+    label: nameOf(train.labels[index]),
+    before: nameOf(before[index]),
+    after: nameOf(after[index]),
+  }));
+}
+
+function maskSummary(config: UnlearnConfig, masks: MaskSet | null): RunMetrics["masked"] {
+  const counts = countByTensor(masks ?? new Map());
+  const { unit, scope, criterion } = config;
+  return {
+    units: counts.units,
+    total: counts.total,
+    ratio: counts.total === 0 ? 0 : counts.units / counts.total,
+    unit,
+    scope,
+    criterion: masks === null ? "none" : criterion,
+    perTensor: counts.perTensor,
+    perTensorTotal: counts.perTensorTotal,
+  };
+}
+
+/**
+ * Makes a network forget: measures it, runs the configured method, measures it again. The model's own weights stay as they
+ * are; the result holds the new ones. Nothing is written.
+ *
+ * @throws {@link FishermaskError} `ERR_FM_CONFIG`, `ERR_FM_ARGUMENT` (empty or overlapping sets), `ERR_FM_NON_FINITE`,
+ * `ERR_FM_OUT_OF_MEMORY`, `ERR_FM_ABORTED`
+ */
+export async function unlearn(request: UnlearnRequest): Promise<UnlearnResult> {
+  const method = checkRequest(request);
+  const { model, train, config, split } = request;
+  const clock = new StageClock(request.reporter);
+  using network = await loadNetwork(model, { threads: request.threads });
+  const probe = probeSamples(request);
+  const { reserved, warnings } = reservedFor(request, probe);
+  const plan = snapshotPlan(request, probe);
+  const callbacks = { stage: clock.stage, progress: clock.progress, signal: request.signal };
+  const before = await takeSnapshot(network, plan, "Before", callbacks);
+  let maskedOnly: Snapshot | null = null;
+  const context: MethodContext = {
+    model,
+    network,
+    train,
+    trainDigest: await datasetDigest(train),
+    forget: split.forget,
+    remain: split.remain,
+    reserved,
+    normalization: request.normalization,
+    config,
+    stored: { forget: request.stored?.forget ?? null, remain: request.stored?.remain ?? null },
+    reporter: clock,
+    signal: request.signal,
+    onMasked: async () => {
+      maskedOnly = (await takeSnapshot(network, plan, "Masked", callbacks)).snapshot;
+    },
+  };
+  checkStored(context, weightsDigest(model.weights));
+  const outcome = await method.run(context);
+  const after = await takeSnapshot(network, plan, "After", callbacks);
+  const weights = await readWeights(model.graph, network);
+  const metrics: RunMetrics = {
+    schemaVersion: RUN_METRICS_VERSION,
+    fishermask: VERSION,
+    createdAt: new Date().toISOString(),
+    seed: config.seed,
+    device: { requested: request.device ?? "auto", used: "cpu", threads: network.threads },
+    model: {
+      arch: model.arch,
+      file: model.file,
+      sha256: model.sha256,
+      parameters: parameterCount(model.graph),
+    },
+    data: {
+      source: request.source,
+      classes: train.classes,
+      forget: split.description,
+      forgetClasses: request.forgetClasses,
+      counts: {
+        forgetTrain: split.forget.length,
+        remainTrain: split.remain.length,
+        forgetTest: plan.forgetTest.length,
+        remainTest: plan.remainTest.length,
+      },
+    },
+    method: config.method,
+    preset: request.preset,
+    config: { ...config },
+    before: before.snapshot,
+    after: after.snapshot,
+    maskedOnly,
+    retrained: null,
+    masked: maskSummary(config, outcome.masks),
+    rounds: outcome.rounds,
+    scores: outcome.scores,
+    fineTuning: outcome.fineTuning,
+    stages: clock.stages(),
+    warnings: [...warnings, ...outcome.warnings],
+  };
+  const samples = sampleImages(request, before.trainPredictions, after.trainPredictions);
+  return { metrics, weights, masks: outcome.masks, fishers: outcome.fishers, samples };
+}
+
+/** A stored Fisher must be of this network and these data. */
+function checkStored(context: MethodContext, modelDigest: string): void {
+  for (const [name, store] of Object.entries(context.stored)) {
+    if (store === null) continue;
+    const problem =
+      store.meta.modelDigest !== modelDigest
+        ? "of another network's weights"
+        : store.meta.datasetDigest !== context.trainDigest
+          ? "of other data"
+          : null;
+    if (problem === null) continue;
+    throw new FishermaskError(
+      "ERR_FM_MISMATCH",
+      `Expected the ${name} Fisher of this network and these data but received one ${problem}`,
+    );
+  }
+}
