@@ -67,7 +67,7 @@ function replay(
   weights: Weights,
   patch: Patch,
   expected: string,
-  valueOf: (tensor: TensorPatch, n: number) => number,
+  valueAt: (tensor: TensorPatch, n: number) => number,
 ): Map<string, Float32Array> {
   if (weightsDigest(weights) !== expected) {
     throw new FishermaskError(
@@ -80,7 +80,7 @@ function replay(
     const values = (weights.get(name) as Float32Array).slice();
     let n = 0;
     for (let i = 0; i < values.length; i++) {
-      if (isChanged(tensor, i)) values[i] = valueOf(tensor, n++);
+      if (isChanged(tensor, i)) values[i] = valueAt(tensor, n++);
     }
     out.set(name, values);
   }

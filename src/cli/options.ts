@@ -1,0 +1,145 @@
+import { availableParallelism } from "node:os";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { loaders } from "../data/loaders.gen.js";
+import { architectures } from "../model/architectures.js";
+import { FishermaskError } from "../native/errors.js";
+import { SCOPES, UNITS } from "../native/masking.js";
+import { criteria } from "../unlearn/criteria.gen.js";
+import { FISHER_GRADIENTS, FISHER_LABELS } from "../unlearn/fisher-store.js";
+
+/** Options that every verb takes. */
+export interface CommonOptions {
+  readonly device: string;
+  readonly threads: number;
+  readonly seed: number;
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
+
+/** Options that say which network and which data. */
+export interface ModelDataOptions extends CommonOptions {
+  readonly model?: string;
+  readonly arch?: string;
+  readonly data: string;
+  readonly normalize: string;
+  readonly batch: number;
+  readonly limit?: number;
+}
+
+export function wholeNumber(least: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === "" || !Number.isSafeInteger(value) || value < least) {
+      throw new InvalidArgumentError(
+        `Expected a whole number from ${least} but received "${text}".`,
+      );
+    }
+    return value;
+  };
+}
+
+export function realNumber(
+  name: string,
+  accept: (value: number) => boolean,
+  expected: string,
+): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (!accept(value)) {
+      throw new InvalidArgumentError(`Expected ${expected} for ${name} but received "${text}".`);
+    }
+    return value;
+  };
+}
+
+export const positive = (value: number): boolean => value > 0 && Number.isFinite(value);
+export const atLeastZero = (value: number): boolean => value >= 0 && Number.isFinite(value);
+export const unitInterval = (value: number): boolean => value >= 0 && value <= 1;
+
+function collect(text: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), text];
+}
+
+export function addCommon(command: Command): Command {
+  return command
+    .option("--device NAME", "auto, cpu or cuda:N; cuda never falls back", "auto")
+    .option("--threads N", "threads of the engine", wholeNumber(1), availableParallelism())
+    .option("--seed N", "of everything that is drawn", wholeNumber(0), 0)
+    .option("--json", "print one JSON object on stdout", false)
+    .option("--quiet", "no progress on stderr", false);
+}
+
+export function addData(command: Command): Command {
+  return command
+    .requiredOption(
+      "--data NAME:PATH",
+      `the data: ${Object.keys(loaders)
+        .map((name) => `${name}:DIR`)
+        .join(", ")}`,
+    )
+    .option(
+      "--normalize NAME",
+      "imagenet, cifar10, none (divide by 255), raw, or m1,m2,m3/s1,s2,s3",
+      "none",
+    )
+    .option("--batch N", "samples a batch", wholeNumber(1), 128)
+    .option("--limit N", "the first N samples, in file order", wholeNumber(1));
+}
+
+export function addModel(command: Command): Command {
+  return command
+    .requiredOption("--model FILE", "the network's state dict, .safetensors")
+    .addOption(
+      new Option("--arch NAME", "the architecture, where the file does not say it").choices([
+        ...architectures.keys(),
+      ]),
+    );
+}
+
+export function addFisher(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--labels NAME", "label that the Fisher's loss takes").choices(FISHER_LABELS),
+    )
+    .addOption(
+      new Option("--gradient NAME", "per-sample (exact) or batch-mean").choices(FISHER_GRADIENTS),
+    )
+    .option(
+      "--temperature T",
+      "logits are divided by it before the Fisher's loss",
+      realNumber("--temperature", positive, "a number above 0"),
+    );
+}
+
+export function addMasking(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--criterion NAME", "how units are scored").choices(Object.keys(criteria)),
+    )
+    .option("--lambda X", "of the criterion", realNumber("--lambda", Number.isFinite, "a number"))
+    .option("--epsilon X", "of the criterion", realNumber("--epsilon", Number.isFinite, "a number"))
+    .addOption(new Option("--unit NAME", "what is masked as one").choices(UNITS))
+    .addOption(new Option("--scope NAME", "over what units are ranked").choices(SCOPES))
+    .option(
+      "--ratio X",
+      "mask exactly this share of the candidates",
+      realNumber("--ratio", unitInterval, "a number from 0 to 1"),
+    )
+    .option("--include GLOB", "only these tensors (repeatable)", collect)
+    .option("--exclude GLOB", "not these tensors (repeatable)", collect);
+}
+
+/** `auto` and `cpu` are the CPU; there is no other device in this build, and `cuda` never falls back. */
+export function checkDevice(device: string): "cpu" {
+  if (device === "auto" || device === "cpu") return "cpu";
+  if (/^cuda(:\d+)?$/.test(device)) {
+    throw new FishermaskError(
+      "ERR_FM_NO_DEVICE",
+      `Expected a CUDA device for --device ${device} but this build has no CUDA backend; use --device cpu`,
+    );
+  }
+  throw new FishermaskError(
+    "ERR_FM_ARGUMENT",
+    `Expected auto, cpu or cuda:N for --device but received "${device}"`,
+  );
+}

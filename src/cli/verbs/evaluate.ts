@@ -1,0 +1,93 @@
+import type { Command } from "commander";
+import { subset } from "../../data/dataset.js";
+import { splitForget } from "../../data/split.js";
+import { evaluate } from "../../evaluate/accuracy.js";
+import { loadNetwork } from "../../model/model.js";
+import { addCommon, addData, addModel, type ModelDataOptions } from "../options.js";
+import { openData, openNetwork, Session } from "../session.js";
+import { formatPercent, formatTable } from "../table.js";
+
+interface Options extends ModelDataOptions {
+  readonly split: "train" | "test";
+  readonly subset: "all" | "forget" | "remain";
+  readonly forget?: string;
+}
+
+async function run(options: Options): Promise<void> {
+  const session = new Session(options);
+  const { dataset, view, normalization } = await openData(options, options.split);
+  const model = await openNetwork(options, dataset);
+  const chosen = await chooseSubset(options, dataset, view);
+  using network = await loadNetwork(model, { threads: options.threads });
+  const started = performance.now();
+  session.stage("Evaluate", chosen.indices.length);
+  const result = await evaluate(network, chosen, {
+    batchSize: options.batch,
+    normalization,
+    signal: session.signal,
+    onProgress: session.report,
+  });
+  const seconds = (performance.now() - started) / 1000;
+  const perClass = dataset.classes.map((name, i) => {
+    const { correct, total } = result.perClass[i] ?? { correct: 0, total: 0 };
+    return { name, correct, total, accuracy: total === 0 ? null : correct / total };
+  });
+  const { correct, total, meanLoss } = result;
+  const table = formatTable(perClass, [
+    { header: "class", value: (row) => row.name },
+    { header: "right", align: "right", value: (row) => `${row.correct}` },
+    { header: "of", align: "right", value: (row) => `${row.total}` },
+    {
+      header: "accuracy",
+      align: "right",
+      value: (row) => (row.accuracy === null ? "–" : formatPercent(row.accuracy)),
+    },
+  ]);
+  session.finish(
+    {
+      schemaVersion: 1,
+      correct,
+      total,
+      accuracy: correct / total,
+      meanLoss,
+      perClass,
+      device: "cpu",
+      threads: options.threads,
+      seconds,
+      samplesPerSecond: total / seconds,
+    },
+    `${table}\n\n${correct} of ${total} right (${formatPercent(correct / total, 2)}), mean loss ${meanLoss.toFixed(4)}`,
+  );
+}
+
+/** The view, narrowed to the forget or the remain set. */
+export async function chooseSubset(
+  options: Pick<Options, "subset" | "forget" | "seed">,
+  dataset: Parameters<typeof subset>[0],
+  view: ReturnType<typeof subset>,
+): Promise<ReturnType<typeof subset>> {
+  if (options.subset === "all") return view;
+  const split = await splitForget(options.forget ?? "", dataset, {
+    seed: options.seed,
+    allowEmptyRemain: true,
+  });
+  const wanted = new Set(options.subset === "forget" ? split.forget : split.remain);
+  return subset(
+    dataset,
+    view.indices.filter((index) => wanted.has(index)),
+  );
+}
+
+export function addSubset(command: Command): Command {
+  return command
+    .option("--split NAME", "train or test", "train")
+    .option("--subset NAME", "all, forget or remain (with --forget)", "all")
+    .option("--forget WHAT", "class:3, class:cat, ids:FILE, random:0.1 or mislabelled:FILE");
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command("evaluate")
+    .description("measure a network's accuracy, in all and by class");
+  addCommon(addSubset(addData(addModel(command)))).action(run);
+}

@@ -1,0 +1,78 @@
+import type { Command } from "commander";
+import { datasetDigest } from "../../data/dataset.js";
+import { loadNetwork } from "../../model/model.js";
+import { computeFisher } from "../../unlearn/fisher.js";
+import { type FisherGradient, type FisherLabels, saveFisher } from "../../unlearn/fisher-store.js";
+import { addCommon, addData, addFisher, addModel, type ModelDataOptions } from "../options.js";
+import { openData, openNetwork, Session } from "../session.js";
+import { addSubset, chooseSubset } from "./evaluate.js";
+
+interface Options extends ModelDataOptions {
+  readonly split: "train" | "test";
+  readonly subset: "all" | "forget" | "remain";
+  readonly forget?: string;
+  readonly labels?: FisherLabels;
+  readonly gradient?: FisherGradient;
+  readonly temperature?: number;
+  readonly gradientSums: boolean;
+  readonly out: string;
+}
+
+async function run(options: Options): Promise<void> {
+  const session = new Session(options);
+  const { dataset, view, normalization } = await openData(options, options.split);
+  const model = await openNetwork(options, dataset);
+  const chosen = await chooseSubset(options, dataset, view);
+  using network = await loadNetwork(model, { threads: options.threads });
+  session.stage("Fisher", chosen.indices.length);
+  const { store, seconds, meanLoss, accuracy } = await computeFisher(
+    model.graph,
+    network,
+    chosen,
+    await datasetDigest(dataset),
+    {
+      labels: options.labels,
+      gradient: options.gradient,
+      temperature: options.temperature,
+      seed: options.seed,
+      gradientSums: options.gradientSums,
+      batchSize: options.batch,
+      normalization,
+      signal: session.signal,
+      onProgress: session.report,
+    },
+  );
+  await saveFisher(store, options.out);
+  const samples = store.ids.length;
+  session.finish(
+    {
+      schemaVersion: 1,
+      samples,
+      terms: store.terms,
+      seconds,
+      samplesPerSecond: samples / seconds,
+      meanLoss,
+      accuracy,
+      ...store.meta,
+      tensors: store.squares.size,
+      out: options.out,
+      device: "cpu",
+      threads: options.threads,
+    },
+    `Fisher of ${samples} samples in ${seconds.toFixed(2)} s (${(samples / seconds).toFixed(0)} samples/s) → ${options.out}`,
+  );
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command("fisher")
+    .description("sum the squared per-sample gradients of every parameter, into a Fisher store");
+  addCommon(addFisher(addSubset(addData(addModel(command)))))
+    .requiredOption("--out FILE", "where the store goes, .safetensors")
+    .option(
+      "--gradient-sums",
+      "also store the summed gradients (for directional and gradient)",
+      false,
+    )
+    .action(run);
+}

@@ -1,0 +1,349 @@
+import { join } from "node:path";
+import { type Command, Option } from "commander";
+import { findClass } from "../../data/class-names.js";
+import { type ImageDataset, subset } from "../../data/dataset.js";
+import { type ForgetSplit, splitForget } from "../../data/split.js";
+import type { RunMetrics, Snapshot } from "../../evaluate/run-metrics.js";
+import { candidateTensors } from "../../model/candidates.js";
+import { FishermaskError } from "../../native/errors.js";
+import { renderReport } from "../../report/report.js";
+import {
+  type FineTuneConfig,
+  resolveConfig,
+  type UnlearnConfig,
+  type UnlearnOverrides,
+} from "../../unlearn/config.js";
+import {
+  type FisherGradient,
+  type FisherLabels,
+  type FisherStore,
+  loadFisher,
+  subtractFishers,
+} from "../../unlearn/fisher-store.js";
+import { methods } from "../../unlearn/methods.gen.js";
+import { type PresetName, presets } from "../../unlearn/presets.gen.js";
+import { prepareRunDirectory, writeRun } from "../../unlearn/run-directory.js";
+import { unlearn } from "../../unlearn/unlearn.js";
+import {
+  addCommon,
+  addData,
+  addFisher,
+  addMasking,
+  addModel,
+  atLeastZero,
+  type ModelDataOptions,
+  positive,
+  realNumber,
+  unitInterval,
+  wholeNumber,
+} from "../options.js";
+import { openData, openNetwork, Session } from "../session.js";
+import { formatPercent, formatSeconds, formatTable } from "../table.js";
+import { criterionOptions, type MaskingOptions } from "./unlearn-options.js";
+
+interface Options extends ModelDataOptions, MaskingOptions {
+  readonly forget: string;
+  readonly preset: PresetName;
+  readonly method?: string;
+  readonly labels?: FisherLabels;
+  readonly gradient?: FisherGradient;
+  readonly temperature?: number;
+  readonly fisherForget?: string;
+  readonly fisherRemain?: string;
+  readonly fisherAll?: string;
+  readonly forgetSamples?: number;
+  readonly remainSamples?: number;
+  readonly excludeHead?: boolean;
+  readonly adaptive?: boolean;
+  readonly maxRatio?: number;
+  readonly ratioPerRound?: number;
+  readonly targetAccuracy?: number;
+  readonly targetLoss?: number;
+  readonly hold?: boolean;
+  readonly fineTune?: number;
+  readonly learningRate: number;
+  readonly fineTuneSamples?: number;
+  readonly out: string;
+  readonly dryRun: boolean;
+}
+
+const DEFAULT_MAX_RATIO = 0.06;
+
+function selectionOf(
+  options: Options,
+  preset: UnlearnConfig,
+): UnlearnConfig["selection"] | undefined {
+  const given = [options.ratio, options.adaptive, options.ratioPerRound].filter(
+    (value) => value !== undefined,
+  );
+  if (given.length > 1) {
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      "Expected one of --ratio, --adaptive and --ratio-per-round but received several",
+    );
+  }
+  const presetMost =
+    preset.selection.kind === "fixed" ? DEFAULT_MAX_RATIO : preset.selection.maxRatio;
+  const maxRatio = options.maxRatio ?? presetMost;
+  if (options.ratio !== undefined) return { kind: "fixed", ratio: options.ratio };
+  if (options.adaptive === true) return { kind: "adaptive", maxRatio };
+  if (options.ratioPerRound !== undefined) {
+    return { kind: "iterated", ratioPerRound: options.ratioPerRound, maxRatio };
+  }
+  if (options.maxRatio !== undefined && preset.selection.kind !== "fixed")
+    return { ...preset.selection, maxRatio };
+  return undefined;
+}
+
+function fineTuneOf(options: Options): FineTuneConfig | undefined {
+  if (options.fineTune === undefined) return undefined;
+  return {
+    epochs: options.fineTune,
+    learningRate: options.learningRate,
+    batchSize: options.batch,
+    optimizer: "sgd",
+    momentum: 0.9,
+    weightDecay: 5e-4,
+    schedule: { kind: "cosine" },
+    crop: 0,
+    flip: false,
+    samples: options.fineTuneSamples ?? null,
+  };
+}
+
+/** Without the keys that are undefined: they must not cover the preset's values. */
+function given<T extends object>(values: T): Partial<T> {
+  return Object.fromEntries(
+    Object.entries(values).filter(([, value]) => value !== undefined),
+  ) as Partial<T>;
+}
+
+export function configOf(options: Options): UnlearnConfig {
+  const preset = presets[options.preset];
+  const overrides = given({
+    method: options.method,
+    criterion: options.criterion,
+    criterionOptions: criterionOptions(options),
+    unit: options.unit,
+    scope: options.scope,
+    include: options.include,
+    exclude: options.exclude,
+    excludeHead: options.excludeHead,
+    selection: selectionOf(options, preset.config),
+    hold: options.hold,
+    fineTune: fineTuneOf(options),
+    seed: options.seed,
+    fisher: given({
+      labels: options.labels,
+      gradient: options.gradient,
+      temperature: options.temperature,
+      batchSize: options.batch,
+      forgetSamples: options.forgetSamples,
+      remainSamples: options.remainSamples,
+    }),
+    target: given({ accuracy: options.targetAccuracy, loss: options.targetLoss }),
+  });
+  return resolveConfig(preset, overrides as UnlearnOverrides);
+}
+
+/** The classes that `--forget class:…` names; none for other requests. */
+function forgetClasses(text: string, dataset: ImageDataset): number[] {
+  if (!text.startsWith("class:")) return [];
+  return text
+    .slice("class:".length)
+    .split(",")
+    .map((name) => findClass(dataset.classes, name.trim(), "the class to forget"));
+}
+
+/** `limit` keeps the first N samples of both sets. */
+function limited(split: ForgetSplit, limit: number | undefined): ForgetSplit {
+  if (limit === undefined) return split;
+  const within = (indices: Int32Array): Int32Array => indices.filter((index) => index < limit);
+  return { ...split, forget: within(split.forget), remain: within(split.remain) };
+}
+
+async function storedFishers(
+  options: Options,
+): Promise<{ forget: FisherStore | null; remain: FisherStore | null }> {
+  const forget = options.fisherForget === undefined ? null : await loadFisher(options.fisherForget);
+  if (options.fisherAll !== undefined) {
+    if (forget === null) {
+      throw new FishermaskError(
+        "ERR_FM_ARGUMENT",
+        "Expected --fisher-forget together with --fisher-all",
+      );
+    }
+    return { forget, remain: subtractFishers(await loadFisher(options.fisherAll), forget) };
+  }
+  return {
+    forget,
+    remain: options.fisherRemain === undefined ? null : await loadFisher(options.fisherRemain),
+  };
+}
+
+const percent = (value: number | null): string => (value === null ? "–" : formatPercent(value));
+
+/** The table of a run: one row per network. */
+export function resultTable(metrics: RunMetrics): string {
+  const tuned = metrics.fineTuning.length > 0 && metrics.maskedOnly !== null;
+  const rows: { name: string; snapshot: Snapshot }[] = [
+    { name: "before", snapshot: metrics.before },
+  ];
+  if (tuned && metrics.maskedOnly !== null)
+    rows.push({ name: "masked", snapshot: metrics.maskedOnly });
+  const name =
+    metrics.masked.units === 0 ? metrics.method : tuned ? "masked + fine-tuned" : "masked";
+  rows.push({ name, snapshot: metrics.after });
+  if (metrics.retrained !== null) rows.push({ name: "retrained", snapshot: metrics.retrained });
+  return formatTable(rows, [
+    { header: "network", value: (row) => row.name },
+    { header: "forget train", align: "right", value: (row) => percent(row.snapshot.forget.train) },
+    { header: "forget test", align: "right", value: (row) => percent(row.snapshot.forget.test) },
+    { header: "remain train", align: "right", value: (row) => percent(row.snapshot.remain.train) },
+    { header: "remain test", align: "right", value: (row) => percent(row.snapshot.remain.test) },
+    {
+      header: "probe, forgotten class",
+      align: "right",
+      value: (row) => percent(row.snapshot.probe?.forget ?? null),
+    },
+  ]);
+}
+
+async function plan(session: Session, options: Options, config: UnlearnConfig): Promise<void> {
+  const { dataset } = await openData(options, "train");
+  const model = await openNetwork(options, dataset);
+  const split = limited(
+    await splitForget(options.forget, dataset, { seed: options.seed }),
+    options.limit,
+  );
+  const candidates = candidateTensors(model.graph, {
+    include: config.include.length === 0 ? undefined : config.include,
+    exclude: config.exclude,
+    excludeHead: config.excludeHead,
+  });
+  session.finish(
+    {
+      schemaVersion: 1,
+      dryRun: true,
+      forget: split.forget.length,
+      remain: split.remain.length,
+      candidates: candidates.map(({ name }) => name),
+      config,
+    },
+    `Would forget ${split.description}: ${split.forget.length} samples, keep ${split.remain.length}; ` +
+      `candidates: ${candidates.length} tensors.\n${JSON.stringify(config, null, 2)}`,
+  );
+}
+
+async function run(options: Options): Promise<void> {
+  const session = new Session(options);
+  const config = configOf(options);
+  if (options.dryRun) return plan(session, options, config);
+  const { dataset: train, normalization } = await openData(options, "train");
+  const { dataset: test } = await openData(options, "test");
+  const model = await openNetwork(options, train);
+  const split = limited(
+    await splitForget(options.forget, train, { seed: options.seed }),
+    options.limit,
+  );
+  await prepareRunDirectory(options.out);
+  const result = await unlearn({
+    model,
+    train: options.limit === undefined ? train : truncated(train, options.limit),
+    test,
+    split,
+    normalization,
+    config,
+    preset: options.preset,
+    source: options.data,
+    forgetClasses: forgetClasses(options.forget, train),
+    stored: await storedFishers(options),
+    threads: options.threads,
+    device: options.device,
+    reporter: session.reporter(),
+    signal: session.signal,
+  });
+  const { metrics } = result;
+  await writeRun(options.out, model, result, renderReport(metrics, result.samples));
+  for (const warning of metrics.warnings) session.progress.warning(warning);
+  const { units, total } = metrics.masked;
+  const seconds = metrics.stages.reduce((sum, stage) => sum + stage.seconds, 0);
+  session.finish(
+    { ...metrics, out: options.out },
+    `${resultTable(metrics)}\n\n${units} of ${total} candidate units masked (${formatPercent(total === 0 ? 0 : units / total, 3)}) ` +
+      `in ${formatSeconds(seconds)}. Report: ${join(options.out, "report.html")}`,
+  );
+}
+
+/** The first `limit` samples as a data set of its own: what the figures are taken on. */
+function truncated(dataset: ImageDataset, limit: number): ImageDataset {
+  const size = Math.min(limit, dataset.size);
+  const { indices } = subset(
+    dataset,
+    Int32Array.from({ length: size }, (_, i) => i),
+  );
+  const bytes = dataset.images.length / dataset.size;
+  return {
+    ...dataset,
+    size: indices.length,
+    images: dataset.images.subarray(0, size * bytes),
+    labels: dataset.labels.subarray(0, size),
+  };
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command("unlearn")
+    .description("make a network forget: Fisher, score, mask, fine-tune if asked, measure, write")
+    .requiredOption("--forget WHAT", "class:3, class:cat, ids:FILE, random:0.1 or mislabelled:FILE")
+    .addOption(
+      new Option("--preset NAME", "where all settings start from")
+        .choices(Object.keys(presets))
+        .default("default"),
+    )
+    .addOption(
+      new Option("--method NAME", "how").choices(Object.values(methods).map(({ name }) => name)),
+    )
+    .requiredOption("--out DIR", "the run directory");
+  addCommon(addMasking(addFisher(addData(addModel(command)))))
+    .option("--fisher-forget FILE", "a stored Fisher of the forget set")
+    .option("--fisher-remain FILE", "a stored Fisher of the remain set")
+    .option("--fisher-all FILE", "a stored Fisher of all data; the forget set's is subtracted")
+    .option("--forget-samples N", "samples of the forget set that a Fisher takes", wholeNumber(1))
+    .option("--remain-samples N", "samples of the remain set that a Fisher takes", wholeNumber(1))
+    .option("--exclude-head", "leave the classifier head alone")
+    .option("--no-exclude-head", "let the classifier head be masked")
+    .option("--adaptive", "the smallest ratio that reaches the target")
+    .option(
+      "--ratio-per-round X",
+      "mask this share each round until the target is reached",
+      realNumber("--ratio-per-round", positive, "a number above 0"),
+    )
+    .option(
+      "--max-ratio X",
+      "the most to mask with --adaptive or rounds",
+      realNumber("--max-ratio", unitInterval, "a number from 0 to 1"),
+    )
+    .option(
+      "--target-accuracy X",
+      "forgotten when the forget set's accuracy is at most this",
+      realNumber("--target-accuracy", unitInterval, "a number from 0 to 1"),
+    )
+    .option(
+      "--target-loss X",
+      "forgotten when the forget set's mean loss is at least this",
+      realNumber("--target-loss", atLeastZero, "a number from 0"),
+    )
+    .option("--fine-tune EPOCHS", "train on the remain set afterwards", wholeNumber(1))
+    .option("--fine-tune-samples N", "remain samples to train on", wholeNumber(1))
+    .option(
+      "--learning-rate X",
+      "of fine-tuning or retraining",
+      realNumber("--learning-rate", atLeastZero, "a number from 0"),
+      0.01,
+    )
+    .option("--hold", "keep masked weights at 0 in fine-tuning")
+    .option("--no-hold", "let masked weights grow back in fine-tuning")
+    .option("--dry-run", "print what would be done, and do nothing", false)
+    .action(run);
+}
