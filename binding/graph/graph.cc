@@ -104,7 +104,7 @@ class GraphReader {
     return value;
   }
 
-  int find_value(const std::string& name, const std::string& where) const {
+  [[nodiscard]] int find_value(const std::string& name, const std::string& where) const {
     const auto found = graph_.value_names_.find(name);
     FM_CHECK(found != graph_.value_names_.end(), GRAPH, "no value named '", name, "' before ",
              where, "; nodes must follow their inputs");

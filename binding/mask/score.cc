@@ -91,7 +91,7 @@ class TensorScorer {
         scores_(scores) {}
 
   // Returns the number of NaNs among the eligible units.
-  std::int64_t run() const {
+  [[nodiscard]] std::int64_t run() const {
     std::atomic<std::int64_t> nan_count = 0;
     const std::int64_t grain = std::max<std::int64_t>(kGrainElements / elements_per_unit_, 1);
     parallel_for(
@@ -101,7 +101,7 @@ class TensorScorer {
   }
 
  private:
-  std::int64_t score_units(std::int64_t begin, std::int64_t end) const {
+  [[nodiscard]] std::int64_t score_units(std::int64_t begin, std::int64_t end) const {
     if (elements_per_unit_ > 1) mean_units(begin, end);
     std::int64_t nan_count = 0;
     for (std::int64_t unit = begin; unit < end; unit += ScoreProgram::kBlock) {

@@ -191,7 +191,7 @@ class Ranker {
   }
 
  private:
-  const float* scores_of(const Segment& segment) const {
+  [[nodiscard]] const float* scores_of(const Segment& segment) const {
     return tensors_[static_cast<std::size_t>(segment.tensor)].scores.data() + segment.begin;
   }
 
@@ -201,7 +201,7 @@ class Ranker {
   }
 
   // Scores at the ranks of a strided sample around the k-th; none where a sample cannot say.
-  std::optional<Bracket> sampled_bracket(std::int64_t k) const {
+  [[nodiscard]] std::optional<Bracket> sampled_bracket(std::int64_t k) const {
     if (ranking_.units < kSampleMinUnits || k == 0 || k >= ranking_.units) return std::nullopt;
     Keys keys = sample();
     const auto size = static_cast<double>(keys.size());
@@ -222,7 +222,7 @@ class Ranker {
     return bracket;
   }
 
-  Keys sample() const {
+  [[nodiscard]] Keys sample() const {
     Keys keys;
     const std::int64_t stride = std::max<std::int64_t>(ranking_.units / kSampleSize, 1);
     std::int64_t next = 0;  // flat index over the segments
