@@ -393,7 +393,11 @@ describe("refusals", () => {
       poisoned[(data.length / 3) * 2 + 5] = Number.NaN;
       const pass = network.fisherPass({ labels });
       const step = () => pass.step({ data: poisoned, count: 3 }, known, 6);
-      await expectCode(step, "ERR_FM_NON_FINITE", /sample 2 of the batch.*begins at sample 6 of the pass/);
+      await expectCode(
+        step,
+        "ERR_FM_NON_FINITE",
+        /sample 2 of the batch.*begins at sample 6 of the pass/,
+      );
       const call = () => network.evaluate({ data: poisoned, count: 3 }, known);
       await expectCode(call, "ERR_FM_NON_FINITE", /sample 2 of the batch/);
     },
