@@ -62,9 +62,9 @@ function collect(text: string, before: readonly string[] | undefined): string[] 
 
 export function addCommon(command: Command): Command {
   return command
-    .option("--device NAME", "auto, cpu or cuda:N; cuda never falls back", "auto")
-    .option("--threads N", "threads of the engine", wholeNumber(1), availableParallelism())
-    .option("--seed N", "of everything that is drawn", wholeNumber(0), 0)
+    .option("--device <NAME>", "auto, cpu or cuda:N; cuda never falls back", "auto")
+    .option("--threads <N>", "threads of the engine", wholeNumber(1), availableParallelism())
+    .option("--seed <N>", "of everything that is drawn", wholeNumber(0), 0)
     .option("--json", "print one JSON object on stdout", false)
     .option("--quiet", "no progress on stderr", false);
 }
@@ -72,25 +72,25 @@ export function addCommon(command: Command): Command {
 export function addData(command: Command): Command {
   return command
     .requiredOption(
-      "--data NAME:PATH",
+      "--data <NAME:PATH>",
       `the data: ${Object.keys(loaders)
         .map((name) => `${name}:DIR`)
         .join(", ")}`,
     )
     .option(
-      "--normalize NAME",
+      "--normalize <NAME>",
       "imagenet, cifar10, none (divide by 255), raw, or m1,m2,m3/s1,s2,s3",
       "none",
     )
-    .option("--batch N", "samples a batch", wholeNumber(1), 128)
-    .option("--limit N", "the first N samples, in file order", wholeNumber(1));
+    .option("--batch <N>", "samples a batch", wholeNumber(1), 128)
+    .option("--limit <N>", "the first N samples, in file order", wholeNumber(1));
 }
 
 export function addModel(command: Command): Command {
   return command
-    .requiredOption("--model FILE", "the network's state dict, .safetensors")
+    .requiredOption("--model <FILE>", "the network's state dict, .safetensors")
     .addOption(
-      new Option("--arch NAME", "the architecture, where the file does not say it").choices([
+      new Option("--arch <NAME>", "the architecture, where the file does not say it").choices([
         ...architectures.keys(),
       ]),
     );
@@ -99,13 +99,13 @@ export function addModel(command: Command): Command {
 export function addFisher(command: Command): Command {
   return command
     .addOption(
-      new Option("--labels NAME", "label that the Fisher's loss takes").choices(FISHER_LABELS),
+      new Option("--labels <NAME>", "label that the Fisher's loss takes").choices(FISHER_LABELS),
     )
     .addOption(
-      new Option("--gradient NAME", "per-sample (exact) or batch-mean").choices(FISHER_GRADIENTS),
+      new Option("--gradient <NAME>", "per-sample (exact) or batch-mean").choices(FISHER_GRADIENTS),
     )
     .option(
-      "--temperature T",
+      "--temperature <T>",
       "logits are divided by it before the Fisher's loss",
       realNumber("--temperature", positive, "a number above 0"),
     );
@@ -114,19 +114,19 @@ export function addFisher(command: Command): Command {
 export function addMasking(command: Command): Command {
   return command
     .addOption(
-      new Option("--criterion NAME", "how units are scored").choices(Object.keys(criteria)),
+      new Option("--criterion <NAME>", "how units are scored").choices(Object.keys(criteria)),
     )
-    .option("--lambda X", "of the criterion", realNumber("--lambda", Number.isFinite, "a number"))
-    .option("--epsilon X", "of the criterion", realNumber("--epsilon", Number.isFinite, "a number"))
-    .addOption(new Option("--unit NAME", "what is masked as one").choices(UNITS))
-    .addOption(new Option("--scope NAME", "over what units are ranked").choices(SCOPES))
+    .option("--lambda <X>", "of the criterion", realNumber("--lambda", Number.isFinite, "a number"))
+    .option("--epsilon <X>", "of the criterion", realNumber("--epsilon", Number.isFinite, "a number"))
+    .addOption(new Option("--unit <NAME>", "what is masked as one").choices(UNITS))
+    .addOption(new Option("--scope <NAME>", "over what units are ranked").choices(SCOPES))
     .option(
-      "--ratio X",
+      "--ratio <X>",
       "mask exactly this share of the candidates",
       realNumber("--ratio", unitInterval, "a number from 0 to 1"),
     )
-    .option("--include GLOB", "only these tensors (repeatable)", collect)
-    .option("--exclude GLOB", "not these tensors (repeatable)", collect);
+    .option("--include <GLOB>", "only these tensors (repeatable)", collect)
+    .option("--exclude <GLOB>", "not these tensors (repeatable)", collect);
 }
 
 /** `auto` and `cpu` are the CPU; there is no other device in this build, and `cuda` never falls back. */

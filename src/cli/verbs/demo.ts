@@ -137,7 +137,7 @@ export function register(program: Command): void {
     .description(
       "train a small network on Fashion-MNIST, make it forget a class, compare with retraining",
     )
-    .option("--forget-class NAME", "the class to forget", "Trouser")
-    .option("--out DIR", "the run directory", "demo-run");
+    .option("--forget-class <NAME>", "the class to forget", "Trouser")
+    .option("--out <DIR>", "the run directory", "demo-run");
   addCommon(command).action(run);
 }

@@ -80,9 +80,9 @@ export async function chooseSubset(
 
 export function addSubset(command: Command): Command {
   return command
-    .option("--split NAME", "train or test", "train")
-    .option("--subset NAME", "all, forget or remain (with --forget)", "all")
-    .option("--forget WHAT", "class:3, class:cat, ids:FILE, random:0.1 or mislabelled:FILE");
+    .option("--split <NAME>", "train or test", "train")
+    .option("--subset <NAME>", "all, forget or remain (with --forget)", "all")
+    .option("--forget <WHAT>", "class:3, class:cat, ids:FILE, random:0.1 or mislabelled:FILE");
 }
 
 export function register(program: Command): void {

@@ -68,7 +68,7 @@ export function register(program: Command): void {
     .command("fisher")
     .description("sum the squared per-sample gradients of every parameter, into a Fisher store");
   addCommon(addFisher(addSubset(addData(addModel(command)))))
-    .requiredOption("--out FILE", "where the store goes, .safetensors")
+    .requiredOption("--out <FILE>", "where the store goes, .safetensors")
     .option(
       "--gradient-sums",
       "also store the summed gradients (for directional and gradient)",

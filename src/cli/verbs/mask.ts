@@ -135,11 +135,11 @@ export function register(program: Command): void {
     .command("mask")
     .description("score units by stored Fishers and mask the top share");
   addCommon(addMasking(addData(addModel(command))))
-    .option("--fisher-forget FILE", "the Fisher of the forget set")
-    .option("--fisher-remain FILE", "the Fisher of the remain set")
-    .option("--fisher-all FILE", "the Fisher of all data: the forget set's is subtracted")
+    .option("--fisher-forget <FILE>", "the Fisher of the forget set")
+    .option("--fisher-remain <FILE>", "the Fisher of the remain set")
+    .option("--fisher-all <FILE>", "the Fisher of all data: the forget set's is subtracted")
     .option("--exclude-head", "leave the classifier head alone", false)
-    .option("--out FILE", "where the keep-mask goes, .safetensors")
-    .option("--write-model FILE", "where the masked network goes")
+    .option("--out <FILE>", "where the keep-mask goes, .safetensors")
+    .option("--write-model <FILE>", "where the masked network goes")
     .action(run);
 }

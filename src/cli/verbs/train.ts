@@ -85,36 +85,36 @@ export function register(program: Command): void {
     .command("train")
     .description("train a network from fresh weights")
     .addOption(
-      new Option("--arch NAME", "the architecture")
+      new Option("--arch <NAME>", "the architecture")
         .choices([...architectures.keys()])
         .makeOptionMandatory(),
     )
-    .requiredOption("--out FILE", "where the network goes, .safetensors");
+    .requiredOption("--out <FILE>", "where the network goes, .safetensors");
   addCommon(addData(command))
-    .option("--epochs N", "passes over the data", wholeNumber(1), 30)
+    .option("--epochs <N>", "passes over the data", wholeNumber(1), 30)
     .option(
-      "--learning-rate X",
+      "--learning-rate <X>",
       "the peak; falls along a cosine",
       realNumber("--learning-rate", atLeastZero, "a number from 0"),
       0.1,
     )
     .addOption(
-      new Option("--optimizer NAME", "sgd or adamw").choices(["sgd", "adamw"]).default("sgd"),
+      new Option("--optimizer <NAME>", "sgd or adamw").choices(["sgd", "adamw"]).default("sgd"),
     )
     .option(
-      "--momentum X",
+      "--momentum <X>",
       "of SGD",
       realNumber("--momentum", (v) => v >= 0 && v < 1, "a number in [0, 1)"),
       0.9,
     )
     .option("--nesterov", "Nesterov's momentum", false)
     .option(
-      "--weight-decay X",
+      "--weight-decay <X>",
       "L2 for SGD, decoupled for AdamW",
       realNumber("--weight-decay", atLeastZero, "a number from 0"),
       5e-4,
     )
-    .option("--crop N", "random crops after padding by N pixels", wholeNumber(0), 0)
+    .option("--crop <N>", "random crops after padding by N pixels", wholeNumber(0), 0)
     .option("--flip", "random horizontal flips", false)
     .action(run);
 }

@@ -295,49 +295,49 @@ export function register(program: Command): void {
   const command = program
     .command("unlearn")
     .description("make a network forget: Fisher, score, mask, fine-tune if asked, measure, write")
-    .requiredOption("--forget WHAT", "class:3, class:cat, ids:FILE, random:0.1 or mislabelled:FILE")
+    .requiredOption("--forget <WHAT>", "class:3, class:cat, ids:FILE, random:0.1 or mislabelled:FILE")
     .addOption(
-      new Option("--preset NAME", "where all settings start from")
+      new Option("--preset <NAME>", "where all settings start from")
         .choices(Object.keys(presets))
         .default("default"),
     )
     .addOption(
-      new Option("--method NAME", "how").choices(Object.values(methods).map(({ name }) => name)),
+      new Option("--method <NAME>", "how").choices(Object.values(methods).map(({ name }) => name)),
     )
-    .requiredOption("--out DIR", "the run directory");
+    .requiredOption("--out <DIR>", "the run directory");
   addCommon(addMasking(addFisher(addData(addModel(command)))))
-    .option("--fisher-forget FILE", "a stored Fisher of the forget set")
-    .option("--fisher-remain FILE", "a stored Fisher of the remain set")
-    .option("--fisher-all FILE", "a stored Fisher of all data; the forget set's is subtracted")
-    .option("--forget-samples N", "samples of the forget set that a Fisher takes", wholeNumber(1))
-    .option("--remain-samples N", "samples of the remain set that a Fisher takes", wholeNumber(1))
+    .option("--fisher-forget <FILE>", "a stored Fisher of the forget set")
+    .option("--fisher-remain <FILE>", "a stored Fisher of the remain set")
+    .option("--fisher-all <FILE>", "a stored Fisher of all data; the forget set's is subtracted")
+    .option("--forget-samples <N>", "samples of the forget set that a Fisher takes", wholeNumber(1))
+    .option("--remain-samples <N>", "samples of the remain set that a Fisher takes", wholeNumber(1))
     .option("--exclude-head", "leave the classifier head alone")
     .option("--no-exclude-head", "let the classifier head be masked")
     .option("--adaptive", "the smallest ratio that reaches the target")
     .option(
-      "--ratio-per-round X",
+      "--ratio-per-round <X>",
       "mask this share each round until the target is reached",
       realNumber("--ratio-per-round", positive, "a number above 0"),
     )
     .option(
-      "--max-ratio X",
+      "--max-ratio <X>",
       "the most to mask with --adaptive or rounds",
       realNumber("--max-ratio", unitInterval, "a number from 0 to 1"),
     )
     .option(
-      "--target-accuracy X",
+      "--target-accuracy <X>",
       "forgotten when the forget set's accuracy is at most this",
       realNumber("--target-accuracy", unitInterval, "a number from 0 to 1"),
     )
     .option(
-      "--target-loss X",
+      "--target-loss <X>",
       "forgotten when the forget set's mean loss is at least this",
       realNumber("--target-loss", atLeastZero, "a number from 0"),
     )
-    .option("--fine-tune EPOCHS", "train on the remain set afterwards", wholeNumber(1))
-    .option("--fine-tune-samples N", "remain samples to train on", wholeNumber(1))
+    .option("--fine-tune <EPOCHS>", "train on the remain set afterwards", wholeNumber(1))
+    .option("--fine-tune-samples <N>", "remain samples to train on", wholeNumber(1))
     .option(
-      "--learning-rate X",
+      "--learning-rate <X>",
       "of fine-tuning or retraining",
       realNumber("--learning-rate", atLeastZero, "a number from 0"),
       0.01,
