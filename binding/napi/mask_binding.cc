@@ -57,6 +57,7 @@ ScoreProgram program_value(const Napi::Object& object) {
   FM_CHECK(ops.size() == values.size(), ARGUMENT, "expected as many values as ops but received ",
            values.size(), " and ", ops.size());
   std::vector<ScoreInstruction> instructions;
+  instructions.reserve(ops.size());
   for (std::size_t i = 0; i < ops.size(); ++i) {
     instructions.push_back({score_op_from_number(ops[i]), values[i]});
   }

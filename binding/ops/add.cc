@@ -32,6 +32,7 @@ class Add : public Kernel {
   // Summed aside and stored at the end, as y may lie over an input that is still to be read.
   void forward(const NodeIo& io) override {
     std::vector<const T*> inputs;
+    inputs.reserve(io.inputs.size());
     for (const TensorView& input : io.inputs) inputs.push_back(input.as<T>());
     T* y = io.outputs[0].as<T>();
     parallel_for(io.outputs[0].count(), kGrain, [&](std::int64_t begin, std::int64_t end) {

@@ -185,7 +185,7 @@ class BatchNormReference : public BatchNormBase<T> {
     }
   }
 
-  Statistics of_batch(const NodeIo& io) const {
+  [[nodiscard]] Statistics of_batch(const NodeIo& io) const {
     this->check_rows(io);
     const T* x = io.inputs[0].template as<T>();
     const auto count = static_cast<double>(this->rows(io));
