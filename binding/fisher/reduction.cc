@@ -4,31 +4,26 @@
 #include <vector>
 
 #include "core/parallel.h"
+#include "core/vector_clones.h"
 
 namespace fishermask {
 namespace {
 
 constexpr std::int64_t kRun = 64;
 
-#if defined(__x86_64__)
-#define FM_REDUCTION_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define FM_REDUCTION_CLONES
-#endif
-
 // run[c] = Σ_p δ·f over `positions` rows.
-FM_REDUCTION_CLONES void reduce_run(const float* delta, std::int64_t positions,
-                                    std::int64_t channels, float* run) {
+FM_VECTOR_CLONES void reduce_run(const float* delta, std::int64_t positions, std::int64_t channels,
+                                 float* run) {
   std::fill(run, run + channels, 0.0F);
   for (std::int64_t p = 0; p < positions; ++p) {
     for (std::int64_t c = 0; c < channels; ++c) run[c] += delta[p * channels + c];
   }
 }
 
-FM_REDUCTION_CLONES void reduce_normalised_run(const float* delta, const float* input,
-                                               const float* mean, const float* inv_std,
-                                               std::int64_t positions, std::int64_t channels,
-                                               float* run) {
+FM_VECTOR_CLONES void reduce_normalised_run(const float* delta, const float* input,
+                                            const float* mean, const float* inv_std,
+                                            std::int64_t positions, std::int64_t channels,
+                                            float* run) {
   std::fill(run, run + channels, 0.0F);
   for (std::int64_t p = 0; p < positions; ++p) {
     for (std::int64_t c = 0; c < channels; ++c) {

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "mask/nan_report.h"
-#include "mask/vector_clones.h"
+#include "core/vector_clones.h"
 
 namespace fishermask {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
-#include "mask/vector_clones.h"
+#include "core/vector_clones.h"
 
 namespace fishermask {
 namespace {

@@ -15,7 +15,7 @@
 #include "core/parallel.h"
 #include "mask/nan_report.h"
 #include "mask/score_key.h"
-#include "mask/vector_clones.h"
+#include "core/vector_clones.h"
 
 #if defined(__SSE2__)
 #include <emmintrin.h>

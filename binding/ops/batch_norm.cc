@@ -16,6 +16,7 @@
 #include <cmath>
 
 #include "core/parallel.h"
+#include "core/vector_clones.h"
 #include "graph/op.h"
 #include "ops/window.h"
 
@@ -232,12 +233,6 @@ class BatchNormReference : public BatchNormBase<T> {
 // 2 threads, counting every pass).
 constexpr std::int64_t kLanes = 16;
 using Lanes [[gnu::vector_size(64), gnu::aligned(4), gnu::may_alias]] = float;
-#if defined(__x86_64__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define FM_CLONES [[gnu::target_clones("default", "avx2", "avx512f")]]
-#else
-#define FM_CLONES
-#endif
-
 // A block of rows is summed in f32 and stays in the second-level cache for its second reading.
 constexpr std::int64_t kBlockFloats = 1 << 14;
 
@@ -247,7 +242,7 @@ struct Block {
 };
 
 // mean[c] of the block, squares[c] = Σ (x − mean[c])².
-FM_CLONES void block_moments(Block block, const float* x, float* mean, float* squares) {
+FM_VECTOR_CLONES void block_moments(Block block, const float* x, float* mean, float* squares) {
   const auto count = static_cast<float>(block.rows);
   std::int64_t c = 0;
   for (; c + kLanes <= block.channels; c += kLanes) {
@@ -283,8 +278,8 @@ FM_CLONES void block_moments(Block block, const float* x, float* mean, float* sq
 }
 
 // sum[c] = Σ grad_output, projected[c] = Σ grad_output · (x − mean[c]).
-FM_CLONES void block_gradients(Block block, const float* grad_output, const float* x,
-                               const float* mean, float* sum, float* projected) {
+FM_VECTOR_CLONES void block_gradients(Block block, const float* grad_output, const float* x,
+                                      const float* mean, float* sum, float* projected) {
   std::int64_t c = 0;
   for (; c + kLanes <= block.channels; c += kLanes) {
     const Lanes middle = *reinterpret_cast<const Lanes*>(mean + c);
@@ -309,9 +304,9 @@ FM_CLONES void block_gradients(Block block, const float* grad_output, const floa
 }
 
 // y = (x − mean) · scale + shift
-FM_CLONES void block_normalise(Block block, const float* __restrict x, const float* __restrict mean,
-                               const float* __restrict scale, const float* __restrict shift,
-                               float* __restrict y) {
+FM_VECTOR_CLONES void block_normalise(Block block, const float* __restrict x,
+                                      const float* __restrict mean, const float* __restrict scale,
+                                      const float* __restrict shift, float* __restrict y) {
   for (std::int64_t r = 0; r < block.rows; ++r) {
     for (std::int64_t c = 0; c < block.channels; ++c) {
       y[r * block.channels + c] = (x[r * block.channels + c] - mean[c]) * scale[c] + shift[c];
@@ -320,11 +315,10 @@ FM_CLONES void block_normalise(Block block, const float* __restrict x, const flo
 }
 
 // grad_input = (grad_output − offset − (x − mean) · slope) · scale, or added to it.
-FM_CLONES void block_input_gradient(Block block, bool accumulate,
-                                    const float* __restrict grad_output, const float* __restrict x,
-                                    const float* __restrict mean, const float* __restrict offset,
-                                    const float* __restrict slope, const float* __restrict scale,
-                                    float* __restrict grad_input) {
+FM_VECTOR_CLONES void block_input_gradient(
+    Block block, bool accumulate, const float* __restrict grad_output, const float* __restrict x,
+    const float* __restrict mean, const float* __restrict offset, const float* __restrict slope,
+    const float* __restrict scale, float* __restrict grad_input) {
   for (std::int64_t r = 0; r < block.rows; ++r) {
     const std::int64_t row = r * block.channels;
     for (std::int64_t c = 0; accumulate && c < block.channels; ++c) {

@@ -1,6 +1,6 @@
-// FM_VECTOR_CLONES: compiles a function for several vector widths, picked at load time. Safe here
-// alone: this room's arithmetic is exactly rounded per element, so the width cannot change a
-// result.
+// FM_VECTOR_CLONES: compiles a function for several vector widths, picked when the library loads.
+// For plain loops whose elements do not depend on one another, so that the width cannot change a
+// result, and for sums whose order the caller has fixed by other means.
 #pragma once
 
 #include <cstdlib>  // defines __GLIBC__ where there is one
