@@ -8,6 +8,9 @@ import { drawPlot, type LegendEntry, type Panel, PLOT_WIDTH } from "./svg.js";
 const kHeight = 300;
 const kPanelWidth = 440;
 const kMaxLabels = 6;
+// In points of the forgotten accuracy: the width of a label.
+const kLabelDistance = 14;
+const kMinRemainSpan = 10;
 
 const shareOf = (round: RoundMetrics) => 100 * round.ratio;
 const forgetOf = (round: RoundMetrics) => 100 * round.forgetAccuracy;
@@ -32,10 +35,25 @@ function series(
   ];
 }
 
-// Labels collide where the rounds crowd: a few, the first and the last among them.
+// Labels collide where the rounds crowd. The last round goes first, then each that keeps its distance from those before.
 function labelled(rounds: readonly RoundMetrics[]): RoundMetrics[] {
-  const step = Math.max(1, Math.ceil(rounds.length / kMaxLabels));
-  return rounds.filter((_, index) => (rounds.length - 1 - index) % step === 0);
+  const chosen: RoundMetrics[] = [];
+  for (const round of rounds.toReversed()) {
+    const apart = (other: RoundMetrics): boolean =>
+      Math.abs(forgetOf(round) - forgetOf(other)) >= kLabelDistance;
+    if (chosen.every(apart)) chosen.push(round);
+  }
+  return chosen.slice(0, kMaxLabels);
+}
+
+// Rounds that differ by a tenth of a point should look as alike as they are.
+function remainDomain(rounds: readonly RoundMetrics[]): [number, number] {
+  const values = rounds.map((round) => remainOf(round) ?? 0);
+  const least = Math.min(...values);
+  const most = Math.max(...values);
+  const missing = Math.max(0, kMinRemainSpan - (most - least)) / 2;
+  const top = Math.min(100, most + missing);
+  return [Math.max(0, Math.min(least - missing, top - kMinRemainSpan)), top];
 }
 
 function byShare(rounds: readonly RoundMetrics[], x: number, width: number): Panel {
@@ -94,6 +112,7 @@ function tradeOff(rounds: readonly RoundMetrics[]): Panel {
         ticks: 5,
       },
       y: {
+        domain: remainDomain(rounds),
         label: "remaining accuracy (%), better upwards",
         ...Y_AXIS,
         nice: true,

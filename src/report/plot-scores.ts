@@ -3,7 +3,7 @@ import type { RunMetrics } from "../evaluate/run-metrics.js";
 import { GRID, X_AXIS, X_AXIS_HEIGHT, Y_AXIS } from "./axes.js";
 import { formatCount, formatNumber } from "./format.js";
 import { COLOUR } from "./palette.js";
-import { type ScoreBin, scoreAxis, scoreBins } from "./score-bins.js";
+import { binsOnAxis, type ScoreBin, scoreAxis, scoreBins } from "./score-bins.js";
 import { drawPlot, PLOT_WIDTH } from "./svg.js";
 import { cleanText } from "./text.js";
 
@@ -47,12 +47,13 @@ function thresholdMarks(threshold: number | null) {
 /** The distribution of the scores of the last selection, counts on a log axis; null when it was not kept or is empty. */
 export function plotScores(metrics: RunMetrics): string | null {
   const histogram = metrics.scores;
-  const bins = histogram === null ? [] : scoreBins(histogram);
+  const all = histogram === null ? [] : scoreBins(histogram);
+  const axis = scoreAxis(all);
+  const bins = binsOnAxis(all, axis);
   const most = Math.max(0, ...bins.map((bin) => bin.count));
   if (histogram === null || most === 0) {
     return null;
   }
-  const axis = scoreAxis(bins);
   // A threshold below zero or at it has no place on a log axis.
   const threshold = axis === "log" && (histogram.threshold ?? 0) <= 0 ? null : histogram.threshold;
   const unit = metrics.masked.unit;

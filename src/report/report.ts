@@ -82,10 +82,10 @@ function classesSection(metrics: RunMetrics): SafeHtml {
 function maskSection(metrics: RunMetrics): SafeHtml {
   const plots = html`${figure(
     plotTensors(metrics),
-    "Units in the last tensor (usually the classifier's head) hide a class; units further in change the features.",
+    "Masking the classifier's head, the last tensor of the network, hides a class; masking further in changes the features. A head that was excluded does not appear here.",
   )}${figure(
     plotScores(metrics),
-    "Each column counts the units whose score falls there. Masked are the largest scores, from the threshold on.",
+    "Each column counts the units whose score falls there; the leftmost one holds those at or next to 0. Masked are the largest scores, from the threshold on.",
   )}`;
   return plots.markup === ""
     ? EMPTY_HTML

@@ -38,9 +38,18 @@ export function scoreBins(histogram: ScoreHistogram): ScoreBin[] {
   );
 }
 
-/** `log` where all edges are positive and span more than three decades. */
+/** `log` where no edge is negative, only the first may be 0, and the others span more than three decades. */
 export function scoreAxis(bins: readonly ScoreBin[]): ScoreAxis {
-  const first = bins[0]?.from ?? 0;
-  const last = bins.at(-1)?.to ?? 0;
-  return first > 0 && last / first > kLogRatio ? "log" : "linear";
+  const [first, second] = bins;
+  if (first === undefined || first.from < 0) return "linear";
+  const least = first.from > 0 ? first.from : (second?.from ?? 0);
+  return least > 0 && (bins.at(-1)?.to ?? 0) / least > kLogRatio ? "log" : "linear";
+}
+
+/** The bins with a place on the axis: on a log axis a first bin that begins at 0 becomes as wide as its neighbour. */
+export function binsOnAxis(bins: readonly ScoreBin[], axis: ScoreAxis): readonly ScoreBin[] {
+  const [first, second] = bins;
+  if (axis === "linear" || first === undefined || second === undefined || first.from > 0)
+    return bins;
+  return [{ ...first, from: (first.to * second.from) / second.to }, ...bins.slice(1)];
 }

@@ -69,7 +69,7 @@ summary{cursor:pointer;color:var(--accent);font-size:14px}
 .warnings li{margin:4px 0;overflow-wrap:anywhere}
 dl{margin:0}
 .pairs{display:grid;grid-template-columns:repeat(auto-fit,minmax(400px,1fr));gap:0 32px;font-size:14px}
-.pairs div{display:grid;grid-template-columns:150px minmax(0,1fr);gap:12px;padding:5px 0;border-bottom:1px solid var(--line)}
+.pairs div{display:grid;grid-template-columns:185px minmax(0,1fr);gap:12px;padding:5px 0;border-bottom:1px solid var(--line)}
 .pairs dt{color:var(--soft);overflow-wrap:anywhere}
 dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 .terms{display:grid;grid-template-columns:150px minmax(0,1fr);gap:8px 16px;font-size:15px}

@@ -47,7 +47,8 @@ function masked(metrics: RunMetrics): SafeHtml {
   if (units === 0) {
     return html`No ${unit} was masked${tuned(metrics)}. `;
   }
-  const rounds = metrics.rounds.length;
+  // Round 0 is the look before anything is masked.
+  const rounds = metrics.rounds.filter(({ round }) => round > 0).length;
   const inRounds = rounds > 1 ? ` in ${rounds} rounds` : "";
   return html`${formatCount(units)} of ${plural(total, unit)} (${formatShare(ratio)}), chosen by the criterion ${named(
     criterion,

@@ -32,11 +32,18 @@ interface Target {
   readonly origin: string;
 }
 
+// A number, or an object that holds one under `accuracy`.
+function statedAccuracy(value: unknown): unknown {
+  return typeof value === "object" && value !== null && "accuracy" in value
+    ? value.accuracy
+    : value;
+}
+
 // Without a stated target: a forgotten class is to be found no more often than by guessing. Samples drawn from all classes
 // have no such level, since a network that never saw them still knows their kind.
 function targetOf(metrics: RunMetrics): Target | null {
   for (const key of kTargetKeys) {
-    const value = metrics.config[key];
+    const value = statedAccuracy(metrics.config[key]);
     if (typeof value === "number" && value >= 0 && value <= 1) {
       return { accuracy: value, origin: "the target of the configuration" };
     }
@@ -115,7 +122,7 @@ function concentrationFinding(metrics: RunMetrics): Finding | null {
   return {
     level: "info",
     title: `Most of the mask is in ${place}.`,
-    text: `${formatShare(heaviest / masked.units)} of the masked ${masked.unit}s are in one tensor of ${rows.length}; see where they fall below.`,
+    text: `${formatShare(heaviest / masked.units)} of the masked ${masked.unit}s are in one tensor of ${rows.length}; where they fall is shown below.`,
   };
 }
 
