@@ -188,8 +188,23 @@ class MetaReader {
   }
 
   number(key: string): number {
-    const value = Number(this.text(key));
-    if (!Number.isFinite(value)) throw this.bad(key, "a number", this.text(key));
+    const text = this.text(key);
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (!Number.isFinite(value)) throw this.bad(key, "a number", `"${text}"`);
+    return value;
+  }
+
+  whole(key: string, least: number): number {
+    const value = this.number(key);
+    if (!(Number.isSafeInteger(value) && value >= least)) {
+      throw this.bad(key, `a whole number from ${least}`, this.text(key));
+    }
+    return value;
+  }
+
+  positive(key: string): number {
+    const value = this.number(key);
+    if (!(value > 0)) throw this.bad(key, "a number above 0", this.text(key));
     return value;
   }
 
@@ -207,6 +222,41 @@ class MetaReader {
   }
 }
 
+function badTensor(
+  path: string,
+  name: string,
+  expected: string,
+  received: string,
+): FishermaskError {
+  return new FishermaskError(
+    "ERR_FM_BAD_FILE",
+    `Expected ${expected} for tensor "${name}" of ${path} but received ${received}`,
+  );
+}
+
+/** Gradient sums are of the same tensors as the sums of squares, or absent. */
+function checkGradients(
+  path: string,
+  squares: ReadonlyMap<string, Float32Array>,
+  gradients: ReadonlyMap<string, Float32Array>,
+): void {
+  if (gradients.size === 0) return;
+  for (const name of new Set([...squares.keys(), ...gradients.keys()])) {
+    const counts = [squares, gradients].map((sums) => sums.get(name)?.length ?? 0);
+    if (counts[0] === counts[1]) continue;
+    const expected = `gradient sums of the ${counts[0]} sums of squares`;
+    throw badTensor(path, GRADIENT_PREFIX + name, expected, String(counts[1]));
+  }
+}
+
+/** How many terms the sums have: samples, or for `batch-mean` batches. */
+function readTerms(meta: MetaReader, samples: number, gradient: FisherGradient): number {
+  const terms = meta.whole("terms", 0);
+  const fits = gradient === "per-sample" ? terms === samples : terms <= samples;
+  if (!fits) throw meta.bad("terms", `terms of ${samples} samples`, String(terms));
+  return terms;
+}
+
 /**
  * Reads a store.
  *
@@ -220,14 +270,13 @@ export async function loadFisher(path: string): Promise<FisherStore> {
   const gradients = new Map<string, Float32Array>();
   const shapes = new Map<string, readonly number[]>();
   for (const [name, info] of file.tensors) {
+    if (info.dtype !== "F32") throw badTensor(path, name, "dtype F32", info.dtype);
     const values = await file.readFloat32(name);
     const isGradient = name.startsWith(GRADIENT_PREFIX);
     const bad = values.findIndex((v) => !Number.isFinite(v) || (!isGradient && v < 0));
     if (bad >= 0) {
-      throw new FishermaskError(
-        "ERR_FM_BAD_FILE",
-        `Expected finite sums of squares for tensor "${name}" of ${path} but received ${values[bad]} at element ${bad}`,
-      );
+      const expected = isGradient ? "finite sums of gradients" : "finite sums of squares";
+      throw badTensor(path, name, expected, `${values[bad]} at element ${bad}`);
     }
     if (isGradient) {
       gradients.set(name.slice(GRADIENT_PREFIX.length), values);
@@ -236,6 +285,8 @@ export async function loadFisher(path: string): Promise<FisherStore> {
       shapes.set(name, info.shape);
     }
   }
+  if (squares.size === 0) throw badTensor(path, "*", "at least one sum of squares", "none");
+  checkGradients(path, squares, gradients);
   const ids = parseIds(meta.text("ids"), () =>
     meta.bad("ids", "ascending ranges of sample indices", "another text"),
   );
@@ -243,19 +294,20 @@ export async function loadFisher(path: string): Promise<FisherStore> {
     throw meta.bad("samples", `${ids.length}, the number of ids`, meta.text("samples"));
   }
   const batchSize = meta.text("batchSize");
+  const gradient = meta.oneOf("gradient", FISHER_GRADIENTS);
   return {
     meta: {
       labels: meta.oneOf("labels", FISHER_LABELS),
-      gradient: meta.oneOf("gradient", FISHER_GRADIENTS),
-      temperature: meta.number("temperature"),
+      gradient,
+      temperature: meta.positive("temperature"),
       reduction: meta.oneOf("reduction", ["sum"]),
-      seed: meta.number("seed"),
+      seed: meta.whole("seed", 0),
       modelDigest: meta.text("modelDigest"),
       datasetDigest: meta.text("datasetDigest"),
-      batchSize: batchSize === "null" ? null : meta.number("batchSize"),
+      batchSize: batchSize === "null" ? null : meta.whole("batchSize", 1),
     },
     ids,
-    terms: meta.number("terms"),
+    terms: readTerms(meta, ids.length, gradient),
     squares,
     gradients: gradients.size === 0 ? null : gradients,
     shapes,

@@ -1,6 +1,6 @@
 import { SafetensorsFile, writeSafetensors } from "../io/safetensors.js";
 import { FishermaskError } from "../native/errors.js";
-import { UNITS, type Unit, unitCount } from "../native/masking.js";
+import { countMasked, type KeepMask, UNITS, type Unit, unitCount } from "../native/masking.js";
 import type { MaskSet } from "./mask.js";
 
 const FORMAT = "fishermask.keep-mask.1";
@@ -38,7 +38,30 @@ export async function saveMasks(masks: MaskSet, meta: MaskMeta, path: string): P
   });
 }
 
-/** @throws {@link FishermaskError} `ERR_FM_BAD_FILE` naming file and tensor; `ERR_FM_IO` */
+type Counts = Pick<KeepMask, "units" | "elementsPerUnit">;
+
+/** Units of a shape written as "16,3,3,3"; null where it is no shape that has such units. */
+function countsOf(text: string | undefined, unit: Unit): Counts | null {
+  if (text === undefined || !/^[1-9]\d*(,[1-9]\d*)*$/.test(text)) return null;
+  const shape = text.split(",").map(Number);
+  if (!Number.isSafeInteger(shape.reduce((product, size) => product * size, 1))) return null;
+  try {
+    return unitCount(shape, unit);
+  } catch {
+    return null;
+  }
+}
+
+/** As many bytes as the units need, and zeros for the padding. */
+function fits(bits: Uint8Array, units: number): boolean {
+  const padding = units % 8 === 0 ? 0 : (bits.at(-1) ?? 0) >> (units % 8);
+  return bits.length === Math.ceil(units / 8) && padding === 0;
+}
+
+/**
+ * @returns the masks, their unit, and the digest of the weights that they were made for
+ * @throws {@link FishermaskError} `ERR_FM_BAD_FILE` naming file and tensor; `ERR_FM_IO`
+ */
 export async function loadMasks(
   path: string,
 ): Promise<{ masks: MaskSet; unit: Unit; modelDigest: string }> {
@@ -50,20 +73,24 @@ export async function loadMasks(
       `Expected a keep-mask of format ${FORMAT} for ${path}`,
     );
   }
-  const masks = new Map();
-  for (const name of file.tensors.keys()) {
-    const shape = (file.metadata.get(`shape/${name}`) ?? "").split(",").map(Number);
+  const masks = new Map<string, KeepMask>();
+  for (const [name, { dtype }] of file.tensors) {
+    const counts = countsOf(file.metadata.get(`shape/${name}`), unit);
     const bits = await file.readBytes(name);
-    const counts = shape.every((size) => Number.isSafeInteger(size) && size > 0)
-      ? unitCount(shape, unit)
-      : null;
-    if (counts === null || Math.ceil(counts.units / 8) !== bits.length) {
+    if (counts === null || dtype !== "U8" || !fits(bits, counts.units)) {
       throw new FishermaskError(
         "ERR_FM_BAD_FILE",
         `Expected one bit per unit for tensor "${name}" of ${path}`,
       );
     }
     masks.set(name, { ...counts, bits });
+  }
+  const masked = [...masks.values()].reduce((sum, mask) => sum + countMasked(mask), 0);
+  if (file.metadata.get("k") !== String(masked)) {
+    throw new FishermaskError(
+      "ERR_FM_BAD_FILE",
+      `Expected ${masked}, the number of masked units, for metadata "k" of ${path} but received ${file.metadata.get("k") ?? "none"}`,
+    );
   }
   return { masks, unit, modelDigest: file.metadata.get("modelDigest") ?? "" };
 }

@@ -60,16 +60,23 @@ export function makePatch(before: Weights, after: Weights): Patch {
     const patch = patchOf(values, other);
     if (patch !== null) tensors.set(name, patch);
   }
+  const added = [...after.keys()].find((name) => !before.has(name));
+  if (added !== undefined) {
+    throw new FishermaskError(
+      "ERR_FM_MISMATCH",
+      `Expected tensor "${added}" in both networks but the old one has none`,
+    );
+  }
   return { before: weightsDigest(before), after: weightsDigest(after), tensors };
 }
 
 function replay(
   weights: Weights,
   patch: Patch,
-  expected: string,
+  [from, to]: readonly [from: string, to: string],
   valueAt: (tensor: TensorPatch, n: number) => number,
 ): Map<string, Float32Array> {
-  if (weightsDigest(weights) !== expected) {
+  if (weightsDigest(weights) !== from) {
     throw new FishermaskError(
       "ERR_FM_MISMATCH",
       "Expected the weights that the patch was made for but received others",
@@ -77,24 +84,47 @@ function replay(
   }
   const out = new Map(weights);
   for (const [name, tensor] of patch.tensors) {
-    const values = (weights.get(name) as Float32Array).slice();
+    const values = weights.get(name)?.slice();
+    if (values?.length !== tensor.size) {
+      throw new FishermaskError(
+        "ERR_FM_MISMATCH",
+        `Expected tensor "${name}" of ${tensor.size} weights for the patch but received ${values?.length ?? "none"}`,
+      );
+    }
     let n = 0;
     for (let i = 0; i < values.length; i++) {
       if (isChanged(tensor, i)) values[i] = valueAt(tensor, n++);
     }
     out.set(name, values);
   }
+  // A patch whose values were damaged must not pass for the network that it was made of.
+  if (weightsDigest(out) !== to) {
+    throw new FishermaskError(
+      "ERR_FM_MISMATCH",
+      "Expected the patch to lead to the weights that it names but it leads to others: it is damaged",
+    );
+  }
   return out;
 }
 
-/** The new weights. @throws `ERR_FM_MISMATCH` when these are not the weights that the patch starts from */
+/** The new weights. @throws `ERR_FM_MISMATCH` when these are not the weights that the patch starts from, or it is damaged */
 export function applyPatch(weights: Weights, patch: Patch): Map<string, Float32Array> {
-  return replay(weights, patch, patch.before, (tensor, n) => tensor.newValues?.[n] ?? 0);
+  return replay(
+    weights,
+    patch,
+    [patch.before, patch.after],
+    (tensor, n) => tensor.newValues?.[n] ?? 0,
+  );
 }
 
-/** The old weights, bit for bit. @throws `ERR_FM_MISMATCH` when these are not the weights that the patch leads to */
+/** The old weights, bit for bit. @throws `ERR_FM_MISMATCH` when these are not the weights that the patch leads to, or it is damaged */
 export function revertPatch(weights: Weights, patch: Patch): Map<string, Float32Array> {
-  return replay(weights, patch, patch.after, (tensor, n) => tensor.oldValues[n] as number);
+  return replay(
+    weights,
+    patch,
+    [patch.after, patch.before],
+    (tensor, n) => tensor.oldValues[n] as number,
+  );
 }
 
 function bytesOf(values: Float32Array): Uint8Array {
@@ -131,6 +161,24 @@ export async function savePatch(patch: Patch, path: string): Promise<void> {
   });
 }
 
+function changedCount(changed: Uint8Array): number {
+  let count = 0;
+  for (const byte of changed) {
+    for (let rest = byte; rest !== 0; rest &= rest - 1) count += 1;
+  }
+  return count;
+}
+
+/** One bit a weight, and zeros for the padding. */
+function covers(changed: Uint8Array, size: number): boolean {
+  if (!Number.isSafeInteger(size) || changed.length !== Math.ceil(size / 8)) return false;
+  return size % 8 === 0 || (changed.at(-1) ?? 0) >> (size % 8) === 0;
+}
+
+async function readValues(file: SafetensorsFile, name: string): Promise<Float32Array | null> {
+  return file.tensors.get(name)?.dtype === "F32" ? file.readFloat32(name) : null;
+}
+
 /** @throws {@link FishermaskError} `ERR_FM_BAD_FILE` naming file and tensor; `ERR_FM_IO` */
 export async function loadPatch(path: string): Promise<Patch> {
   await using file = await SafetensorsFile.open(path);
@@ -147,17 +195,13 @@ export async function loadPatch(path: string): Promise<Patch> {
     const name = key.slice("changed/".length);
     const size = Number(metadata.get(`size/${name}`));
     const changed = await file.readBytes(key);
-    const oldValues = await file.readFloat32(`old/${name}`);
-    const newValues = file.tensors.has(`new/${name}`)
-      ? await file.readFloat32(`new/${name}`)
-      : null;
-    const count = changed.reduce(
-      (sum, byte) => sum + byte.toString(2).replaceAll("0", "").length,
-      0,
-    );
-    const fits = changed.length === Math.ceil(size / 8) && oldValues.length === count;
-    if (!fits || (newValues !== null && newValues.length !== count)) {
-      throw bad(`as many values as changed weights for tensor "${name}"`);
+    if (!covers(changed, size)) throw bad(`one bit a weight for tensor "${name}"`);
+    const oldValues = await readValues(file, `old/${name}`);
+    const newValues = await readValues(file, `new/${name}`);
+    const count = changedCount(changed);
+    const complete = (newValues !== null) === file.tensors.has(`new/${name}`);
+    if (!complete || oldValues?.length !== count || (newValues ?? oldValues).length !== count) {
+      throw bad(`as many F32 values as changed weights for tensor "${name}"`);
     }
     tensors.set(name, { size, changed, oldValues, newValues });
   }
