@@ -1,7 +1,7 @@
 import { GraphBuilder } from "../model/builder.js";
 import type { Graph } from "../model/graph.js";
 import { initialize } from "../model/initialize.js";
-import { FishermaskError } from "../native/errors.js";
+import { FishermaskError, throwIfAborted } from "../native/errors.js";
 import { EngineNetwork } from "../native/network.js";
 
 /** Features of samples with their labels: (count, width) row-major. */
@@ -16,6 +16,9 @@ export interface ProbeOptions {
   /** λ of λ/2·‖W‖² added to the mean cross-entropy. */
   readonly l2?: number | undefined;
   readonly steps?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** After each step: how many of them are done. */
+  readonly onProgress?: ((steps: number, total: number) => void) | undefined;
 }
 
 export interface ProbeResult {
@@ -59,7 +62,7 @@ function probeGraph(width: number, classes: number): Graph {
  * A linear probe: multinomial logistic regression on standardised features, fitted by full-batch Nesterov descent, and its
  * accuracy on other samples. High accuracy on a "forgotten" class means that the class is still present in the features.
  *
- * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for empty sets
+ * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for empty sets; `ERR_FM_ABORTED` before the next step
  */
 export async function linearProbe(
   train: ProbeSet,
@@ -84,11 +87,13 @@ export async function linearProbe(
   });
   const steps = options.steps ?? DEFAULT_STEPS;
   for (let step = 0; step < steps; step++) {
+    throwIfAborted(options.signal);
     // A short warm-up, then a constant rate: the problem is convex and smooth.
     const learningRate = LEARNING_RATE * Math.min(1, (step + 1) / 20);
     await trainer.step({ data: data.train, count: train.labels.length }, train.labels, {
       learningRate,
     });
+    options.onProgress?.(step + 1, steps);
   }
   const { predictions } = await network.evaluate(
     { data: data.test, count: test.labels.length },

@@ -81,12 +81,13 @@ async function probeOf(
   callbacks: SnapshotCallbacks,
 ): Promise<Snapshot["probe"]> {
   const view = subset(plan.train, plan.probe);
-  callbacks.stage("Linear probe", null);
+  callbacks.stage("Linear probe", view.indices.length);
   const fitted = await evaluate(network, view, {
     batchSize: plan.batchSize,
     normalization: plan.normalization,
     keep: plan.features,
     signal: callbacks.signal,
+    onProgress: (done) => callbacks.progress(done),
   });
   const result = await linearProbe(
     {
@@ -94,7 +95,7 @@ async function probeOf(
       labels: view.indices.map((index) => plan.train.labels[index] as number),
     },
     { features: testEvaluation.features, labels: test.labels },
-    { classes: test.classes.length, threads: network.threads },
+    { classes: test.classes.length, threads: network.threads, signal: callbacks.signal },
   );
   const isForgotten = (i: number): boolean => plan.forgetClasses.includes(i);
   const remain = mean(result.perClass.filter((_, i) => !isForgotten(i)));

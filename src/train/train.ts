@@ -18,7 +18,7 @@ export interface TrainOptions {
   readonly seed: number;
   /** Weights to hold at exactly 0: one bit per weight, 0 = held. */
   readonly hold?: ReadonlyMap<string, Uint8Array> | undefined;
-  /** Stops before the epoch's next batch once so many samples were seen; for budgets. */
+  /** Stops before the next batch once it has fired. */
   readonly signal?: AbortSignal | undefined;
   /** After each batch: samples seen so far, of all epochs. */
   readonly onProgress?: ((samples: number, total: number) => void) | undefined;

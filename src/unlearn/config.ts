@@ -1,3 +1,4 @@
+import type { CandidateOptions } from "../model/candidates.js";
 import { FishermaskError } from "../native/errors.js";
 import { SCOPES, type Scope, UNITS, type Unit } from "../native/masking.js";
 import type { Schedule } from "../train/schedule.js";
@@ -114,6 +115,10 @@ export function resolveConfig(preset: Preset, overrides: UnlearnOverrides = {}):
   return resolved;
 }
 
+const SELECTIONS: readonly SelectionConfig["kind"][] = ["fixed", "adaptive", "iterated"];
+const OPTIMIZERS: readonly FineTuneConfig["optimizer"][] = ["sgd", "adamw"];
+const SCHEDULES: readonly Schedule["kind"][] = ["constant", "cosine", "step"];
+
 function wrong(key: string, expected: string, received: unknown): FishermaskError {
   return new FishermaskError(
     "ERR_FM_CONFIG",
@@ -129,14 +134,38 @@ function share(key: string, value: number): void {
   if (!(value >= 0 && value <= 1)) throw wrong(key, "a number from 0 to 1", value);
 }
 
-function whole(key: string, value: number | null, least: number): void {
-  if (value !== null && !(Number.isSafeInteger(value) && value >= least)) {
+function whole(key: string, value: number, least: number): void {
+  if (!(Number.isSafeInteger(value) && value >= least)) {
     throw wrong(key, `a whole number from ${least}`, value);
+  }
+}
+
+/** Null stands for all samples. */
+function count(key: string, value: number | null): void {
+  if (value !== null) whole(key, value, 1);
+}
+
+function atLeastZero(key: string, value: number): void {
+  if (!(value >= 0 && Number.isFinite(value))) throw wrong(key, "a finite number from 0", value);
+}
+
+function flag(key: string, value: boolean): void {
+  if (typeof value !== "boolean") throw wrong(key, "true or false", value);
+}
+
+/** A criterion names its unknown and non-finite options itself. */
+function checkCriterionOptions(name: CriterionName, options: CriterionOptions): void {
+  try {
+    criteria[name].score(options);
+  } catch (cause) {
+    if (!(cause instanceof FishermaskError)) throw cause;
+    throw new FishermaskError("ERR_FM_CONFIG", `criterionOptions: ${cause.message}`, { cause });
   }
 }
 
 function checkSelection(config: UnlearnConfig): void {
   const { selection, target } = config;
+  oneOf("selection.kind", selection.kind, SELECTIONS);
   if (selection.kind === "fixed") {
     share("ratio", selection.ratio);
     return;
@@ -146,21 +175,40 @@ function checkSelection(config: UnlearnConfig): void {
     share("selection.ratioPerRound", selection.ratioPerRound);
     if (selection.ratioPerRound === 0)
       throw wrong("selection.ratioPerRound", "a number above 0", 0);
-  } else if (config.scope !== "global") {
-    throw wrong("scope", "global with an adaptive selection", config.scope);
+  }
+  // Both mask a number of units and not a share of each ranking.
+  if (config.scope !== "global") {
+    throw wrong("scope", `global with ${selection.kind} selection`, config.scope);
   }
   if (target.accuracy === undefined && target.loss === undefined) {
     throw wrong("target", `an accuracy or a loss with ${selection.kind} selection`, "neither");
   }
 }
 
+function checkSchedule(schedule: Schedule): void {
+  oneOf("fineTune.schedule.kind", schedule.kind, SCHEDULES);
+  if (schedule.kind === "cosine") {
+    atLeastZero("fineTune.schedule.minimum", schedule.minimum ?? 0);
+  }
+  if (schedule.kind === "step") {
+    atLeastZero("fineTune.schedule.gamma", schedule.gamma ?? 0);
+    for (const epoch of schedule.milestones) atLeastZero("fineTune.schedule.milestones", epoch);
+  }
+}
+
 function checkFineTune(fineTune: FineTuneConfig): void {
   whole("fineTune.epochs", fineTune.epochs, 0);
   whole("fineTune.batchSize", fineTune.batchSize, 1);
-  whole("fineTune.samples", fineTune.samples, 1);
-  if (!(fineTune.learningRate >= 0 && Number.isFinite(fineTune.learningRate))) {
-    throw wrong("fineTune.learningRate", "a finite number from 0", fineTune.learningRate);
+  count("fineTune.samples", fineTune.samples);
+  atLeastZero("fineTune.learningRate", fineTune.learningRate);
+  oneOf("fineTune.optimizer", fineTune.optimizer, OPTIMIZERS);
+  if (!(fineTune.momentum >= 0 && fineTune.momentum < 1)) {
+    throw wrong("fineTune.momentum", "a number from 0 to below 1", fineTune.momentum);
   }
+  atLeastZero("fineTune.weightDecay", fineTune.weightDecay);
+  whole("fineTune.crop", fineTune.crop, 0);
+  flag("fineTune.flip", fineTune.flip);
+  checkSchedule(fineTune.schedule);
 }
 
 /** @throws {@link FishermaskError} `ERR_FM_CONFIG` naming the first key that is wrong */
@@ -175,14 +223,23 @@ export function checkConfig(config: UnlearnConfig): void {
     throw wrong("temperature", "a finite number above 0", fisher.temperature);
   }
   whole("batch", fisher.batchSize, 1);
-  whole("fisher.forgetSamples", fisher.forgetSamples, 1);
-  whole("fisher.remainSamples", fisher.remainSamples, 1);
+  count("fisher.forgetSamples", fisher.forgetSamples);
+  count("fisher.remainSamples", fisher.remainSamples);
+  checkCriterionOptions(config.criterion, config.criterionOptions);
+  flag("excludeHead", config.excludeHead);
+  flag("hold", config.hold);
   whole("seed", config.seed, 0);
   if (target.accuracy !== undefined) share("target.accuracy", target.accuracy);
-  if (target.loss !== undefined && !(target.loss >= 0)) {
-    throw wrong("target.loss", "a number from 0", target.loss);
-  }
-  whole("target.samples", target.samples, 1);
+  if (target.loss !== undefined) atLeastZero("target.loss", target.loss);
+  count("target.samples", target.samples);
   checkSelection(config);
   if (config.fineTune !== null) checkFineTune(config.fineTune);
+}
+
+/** What may be masked, as `candidateTensors` takes it. */
+export function candidateOptions(
+  config: Pick<UnlearnConfig, "include" | "exclude" | "excludeHead">,
+): CandidateOptions {
+  const { include, exclude, excludeHead } = config;
+  return { include: include.length === 0 ? undefined : include, exclude, excludeHead };
 }

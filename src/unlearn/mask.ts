@@ -83,15 +83,58 @@ function needed<T>(value: T | null | undefined, what: string, criterion: string)
   return value;
 }
 
-function tensorOf(sums: ReadonlyMap<string, Float32Array>, name: string): Float32Array {
-  const values = sums.get(name);
-  if (values === undefined) {
-    throw new FishermaskError(
-      "ERR_FM_MISMATCH",
-      `Expected tensor "${name}" in the Fisher store but it is missing`,
+function mismatch(message: string): FishermaskError {
+  return new FishermaskError("ERR_FM_MISMATCH", message);
+}
+
+function tensorOf(
+  values: ReadonlyMap<string, Float32Array>,
+  name: string,
+  where: string,
+): Float32Array {
+  const found = values.get(name);
+  if (found === undefined) {
+    throw mismatch(`Expected tensor "${name}" in ${where} but it is missing`);
+  }
+  return found;
+}
+
+function sumsOf(
+  sums: ReadonlyMap<string, Float32Array>,
+  name: string,
+  weights: number,
+): Float32Array {
+  const values = tensorOf(sums, name, "the Fisher store");
+  if (values.length !== weights) {
+    throw mismatch(
+      `Expected ${weights} sums for tensor "${name}" in the Fisher store but received ${values.length}`,
     );
   }
   return values;
+}
+
+/** What must agree for two Fishers to be held against each other. */
+const COMPARED = ["labels", "gradient", "temperature", "modelDigest", "datasetDigest"] as const;
+
+/**
+ * Scores compare the two: they must be of one network and one loss, and of sets that share no sample.
+ *
+ * @throws {@link FishermaskError} `ERR_FM_MISMATCH` naming what differs or the sample
+ */
+export function checkComparable(forget: FisherStore, remain: FisherStore): void {
+  for (const key of COMPARED) {
+    const [a, b] = [forget.meta[key], remain.meta[key]];
+    if (a === b) continue;
+    throw mismatch(
+      `Expected Fishers of the forget and the remain set with the same ${key} but received ${a} and ${b}`,
+    );
+  }
+  const forgotten = new Set(forget.ids);
+  const shared = remain.ids.find((id) => forgotten.has(id));
+  if (shared === undefined) return;
+  throw mismatch(
+    `Expected Fishers of disjoint sets but sample ${shared} is in the forget and the remain Fisher`,
+  );
 }
 
 /**
@@ -99,7 +142,7 @@ function tensorOf(sums: ReadonlyMap<string, Float32Array>, name: string): Float3
  *
  * @param weights the network's present weights by name
  * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for a bad rule or a missing Fisher; `ERR_FM_MISMATCH` when the stores are
- * not of these tensors; `ERR_FM_NON_FINITE` naming the tensors with NaN scores
+ * not of these tensors or not comparable; `ERR_FM_NON_FINITE` naming the tensors with NaN scores
  */
 export async function scoreNetwork(
   graph: Graph,
@@ -121,15 +164,23 @@ export async function scoreNetwork(
   const kept = needs.remainFisher
     ? needed(remain, "the Fisher of the remain set", criterion.name).squares
     : null;
+  if (forget !== null && remain !== null && kept !== null && (squares ?? gradients) !== null) {
+    checkComparable(forget, remain);
+  }
   const candidates = candidateTensors(graph, rule);
-  const tensors: NativeScoring["tensors"] = candidates.map(({ name, shape }) => ({
-    name,
-    shape,
-    weight: tensorOf(weights, name),
-    ...(squares === null ? {} : { forget: tensorOf(squares, name) }),
-    ...(kept === null ? {} : { remain: tensorOf(kept, name) }),
-    ...(gradients === null ? {} : { gradient: tensorOf(gradients, name) }),
-  }));
+  const tensors: NativeScoring["tensors"] = candidates.map(({ name, shape }) => {
+    const weight = tensorOf(weights, name, "the network");
+    const of = (sums: ReadonlyMap<string, Float32Array>): Float32Array =>
+      sumsOf(sums, name, weight.length);
+    return {
+      name,
+      shape,
+      weight,
+      ...(squares === null ? {} : { forget: of(squares) }),
+      ...(kept === null ? {} : { remain: of(kept) }),
+      ...(gradients === null ? {} : { gradient: of(gradients) }),
+    };
+  });
   const scores = await scoreUnits({
     ops: program.ops,
     values: program.values,
@@ -189,6 +240,19 @@ export async function selectMask(
   };
 }
 
+/** Masks that keep every unit of the candidates. */
+export function keepAll(graph: Graph, rule: CandidateOptions & Pick<MaskRule, "unit">): MaskSet {
+  return new Map(
+    candidateTensors(graph, rule).map(({ name, shape }) => {
+      const counts = unitCount(shape, rule.unit);
+      const bits = new Uint8Array(Math.ceil(counts.units / 8)).fill(0xff);
+      // Padding is zero.
+      if (counts.units % 8 !== 0) bits[bits.length - 1] = (1 << (counts.units % 8)) - 1;
+      return [name, { ...counts, bits }];
+    }),
+  );
+}
+
 /** What either masks is masked. The first may be empty: then it is the second. */
 export function unionOfMasked(a: MaskSet, b: MaskSet): MaskSet {
   return new Map(
@@ -207,7 +271,7 @@ export function maskWeights(
   const out = new Map(weights);
   for (const [name, mask] of masks) {
     if (countMasked(mask) === 0) continue;
-    const copy = tensorOf(weights, name).slice();
+    const copy = tensorOf(weights, name, "the network").slice();
     applyKeepMask(copy, mask);
     out.set(name, copy);
   }

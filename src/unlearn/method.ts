@@ -51,6 +51,8 @@ export interface Method {
   readonly name: string;
   readonly summary: string;
   readonly source: string;
+  /** Whether it trains, and so asks for `fineTune` in the config. */
+  readonly needsFineTune: boolean;
   readonly run: (context: MethodContext) => Promise<MethodOutcome>;
 }
 

@@ -1,4 +1,4 @@
-import { datasetDigest, type ImageDataset } from "../data/dataset.js";
+import { datasetDigest, type ImageDataset, subset } from "../data/dataset.js";
 import type { ForgetSplit } from "../data/split.js";
 import { checkDisjoint } from "../data/split.js";
 import {
@@ -8,11 +8,12 @@ import {
   type Snapshot,
 } from "../evaluate/run-metrics.js";
 import { type SnapshotPlan, takeSnapshot } from "../evaluate/snapshot.js";
+import { candidateTensors } from "../model/candidates.js";
 import { loadNetwork, type Model, parameterCount, readWeights } from "../model/model.js";
 import { FishermaskError } from "../native/errors.js";
 import type { InputNormalization } from "../native/network.js";
 import { VERSION } from "../version.js";
-import { checkConfig, type UnlearnConfig } from "./config.js";
+import { candidateOptions, checkConfig, type UnlearnConfig } from "./config.js";
 import { type FisherStore, weightsDigest } from "./fisher-store.js";
 import { countByTensor, type MaskSet } from "./mask.js";
 import type { Method, MethodContext, MethodOutcome, StageReporter } from "./method.js";
@@ -22,6 +23,8 @@ import { byClass, drawSamples } from "./sampling.js";
 export interface UnlearnRequest {
   readonly model: Model;
   readonly train: ImageDataset;
+  /** Digest that Fishers of `train` bear, where `train` is the beginning of a larger set; its own by default. */
+  readonly trainDigest?: string | undefined;
   readonly test: ImageDataset | null;
   /** Of `train`. */
   readonly split: ForgetSplit;
@@ -87,23 +90,45 @@ class StageClock implements StageReporter {
   }
 }
 
+function checkSamples({ train, split }: UnlearnRequest): void {
+  for (const [name, indices] of Object.entries({ forget: split.forget, keep: split.remain })) {
+    if (indices.length === 0) {
+      throw new FishermaskError(
+        "ERR_FM_ARGUMENT",
+        `Expected at least one sample to ${name} but received none`,
+      );
+    }
+    // Throws for an index out of range.
+    subset(train, indices);
+  }
+  checkDisjoint(split.forget, split.remain);
+}
+
+/** Everything that can be known to be wrong before the work begins. */
 function checkRequest(request: UnlearnRequest): Method {
-  checkConfig(request.config);
-  checkDisjoint(request.split.forget, request.split.remain);
-  if (request.split.forget.length === 0) {
+  const { config } = request;
+  checkConfig(config);
+  checkSamples(request);
+  const method = methodOf(config.method);
+  if (method.needsFineTune && config.fineTune === null) {
     throw new FishermaskError(
-      "ERR_FM_ARGUMENT",
-      "Expected at least one sample to forget but received none",
+      "ERR_FM_CONFIG",
+      `Expected fineTune (epochs, learning rate, …) for method ${method.name} but received none`,
     );
   }
-  const found = Object.values(methods).find(({ name }) => name === request.config.method);
+  candidateTensors(request.model.graph, candidateOptions(config));
+  return method;
+}
+
+function methodOf(wanted: string): Method {
+  const found = Object.values(methods).find(({ name }) => name === wanted);
   if (found === undefined) {
     const known = Object.values(methods)
       .map(({ name }) => name)
       .join(", ");
     throw new FishermaskError(
       "ERR_FM_CONFIG",
-      `Expected one of ${known} for method but received ${request.config.method}`,
+      `Expected one of ${known} for method but received ${wanted}`,
     );
   }
   return found;
@@ -120,11 +145,8 @@ function probeSamples(request: UnlearnRequest): Int32Array {
   return Int32Array.from(drawn).sort();
 }
 
-/** The probe's samples that no Fisher may see, where both sets keep enough for it. */
-function reservedFor(
-  request: UnlearnRequest,
-  probe: Int32Array,
-): { reserved: Set<number>; warnings: string[] } {
+/** The probe's samples, kept from the Fishers where both sets keep enough for them; else none. */
+function reservedFor(request: UnlearnRequest, probe: Int32Array): Set<number> {
   const { fisher } = request.config;
   const { forget, remain } = request.split;
   const probed = new Set(probe);
@@ -134,13 +156,19 @@ function reservedFor(
     left(remain) * LEAST_SHARE_FOR_FISHER >= remain.length &&
     fisher.forgetSamples !== null &&
     fisher.remainSamples !== null;
-  if (enough || probe.length === 0) return { reserved: enough ? probed : new Set(), warnings: [] };
-  return {
-    reserved: new Set(),
-    warnings: [
-      "The linear probe was fitted on samples that the Fisher may have seen, since the Fisher takes nearly all of them.",
-    ],
-  };
+  return enough ? probed : new Set();
+}
+
+/** The probe is fairest on samples that no Fisher has seen. */
+function probeWarnings(probe: Int32Array, fishers: readonly (FisherStore | null)[]): string[] {
+  const probed = new Set(probe);
+  const seen = new Set(
+    fishers.flatMap((store) => [...(store?.ids.filter((id) => probed.has(id)) ?? [])]),
+  );
+  if (seen.size === 0) return [];
+  return [
+    `The linear probe was fitted on ${probe.length} samples of which a Fisher has seen ${seen.size}.`,
+  ];
 }
 
 function snapshotPlan(request: UnlearnRequest, probe: Int32Array): SnapshotPlan {
@@ -202,16 +230,22 @@ function maskSummary(config: UnlearnConfig, masks: MaskSet | null): RunMetrics["
  * Makes a network forget: measures it, runs the configured method, measures it again. The model's own weights stay as they
  * are; the result holds the new ones. Nothing is written.
  *
- * @throws {@link FishermaskError} `ERR_FM_CONFIG`, `ERR_FM_ARGUMENT` (empty or overlapping sets), `ERR_FM_NON_FINITE`,
- * `ERR_FM_OUT_OF_MEMORY`, `ERR_FM_ABORTED`
+ * @throws {@link FishermaskError} `ERR_FM_CONFIG`, `ERR_FM_ARGUMENT` (empty or overlapping sets), `ERR_FM_MISMATCH` (stored
+ * Fishers of another request), `ERR_FM_NON_FINITE`, `ERR_FM_OUT_OF_MEMORY`, `ERR_FM_ABORTED`
  */
 export async function unlearn(request: UnlearnRequest): Promise<UnlearnResult> {
   const method = checkRequest(request);
   const { model, train, config, split } = request;
   const clock = new StageClock(request.reporter);
+  const trainDigest = request.trainDigest ?? (await datasetDigest(train));
+  const stored = {
+    forget: request.stored?.forget ?? null,
+    remain: request.stored?.remain ?? null,
+  };
+  checkStored(stored, { digest: weightsDigest(model.weights), trainDigest, config, split });
   using network = await loadNetwork(model, { threads: request.threads });
   const probe = probeSamples(request);
-  const { reserved, warnings } = reservedFor(request, probe);
+  const reserved = reservedFor(request, probe);
   const plan = snapshotPlan(request, probe);
   const callbacks = { stage: clock.stage, progress: clock.progress, signal: request.signal };
   const before = await takeSnapshot(network, plan, "Before", callbacks);
@@ -220,20 +254,19 @@ export async function unlearn(request: UnlearnRequest): Promise<UnlearnResult> {
     model,
     network,
     train,
-    trainDigest: await datasetDigest(train),
+    trainDigest,
     forget: split.forget,
     remain: split.remain,
     reserved,
     normalization: request.normalization,
     config,
-    stored: { forget: request.stored?.forget ?? null, remain: request.stored?.remain ?? null },
+    stored,
     reporter: clock,
     signal: request.signal,
     onMasked: async () => {
       maskedOnly = (await takeSnapshot(network, plan, "Masked", callbacks)).snapshot;
     },
   };
-  checkStored(context, weightsDigest(model.weights));
   const outcome = await method.run(context);
   const after = await takeSnapshot(network, plan, "After", callbacks);
   const weights = await readWeights(model.graph, network);
@@ -273,26 +306,45 @@ export async function unlearn(request: UnlearnRequest): Promise<UnlearnResult> {
     scores: outcome.scores,
     fineTuning: outcome.fineTuning,
     stages: clock.stages(),
-    warnings: [...warnings, ...outcome.warnings],
+    warnings: [
+      ...probeWarnings(probe, [...Object.values(stored), ...Object.values(outcome.fishers)]),
+      ...outcome.warnings,
+    ],
   };
   const samples = sampleImages(request, before.trainPredictions, after.trainPredictions);
   return { metrics, weights, masks: outcome.masks, fishers: outcome.fishers, samples };
 }
 
-/** A stored Fisher must be of this network and these data. */
-function checkStored(context: MethodContext, modelDigest: string): void {
-  for (const [name, store] of Object.entries(context.stored)) {
+interface Wanted {
+  readonly digest: string;
+  readonly trainDigest: string;
+  readonly config: UnlearnConfig;
+  readonly split: ForgetSplit;
+}
+
+/** A stored Fisher must be of this network, these data, this set and the loss that the config names. */
+function checkStored(stored: MethodContext["stored"], wanted: Wanted): void {
+  for (const name of ["forget", "remain"] as const) {
+    const store = stored[name];
     if (store === null) continue;
-    const problem =
-      store.meta.modelDigest !== modelDigest
-        ? "of another network's weights"
-        : store.meta.datasetDigest !== context.trainDigest
-          ? "of other data"
-          : null;
+    const problem = problemOf(store, wanted, wanted.split[name]);
     if (problem === null) continue;
     throw new FishermaskError(
       "ERR_FM_MISMATCH",
-      `Expected the ${name} Fisher of this network and these data but received one ${problem}`,
+      `Expected the stored ${name} Fisher to be of this request but received one ${problem}`,
     );
   }
+}
+
+function problemOf(store: FisherStore, wanted: Wanted, allowed: Int32Array): string | null {
+  const { meta } = store;
+  const { fisher } = wanted.config;
+  if (meta.modelDigest !== wanted.digest) return "of another network's weights";
+  if (meta.datasetDigest !== wanted.trainDigest) return "of other data";
+  for (const key of ["labels", "gradient", "temperature"] as const) {
+    if (meta[key] !== fisher[key]) return `with ${key} ${meta[key]} instead of ${fisher[key]}`;
+  }
+  const ids = new Set(allowed);
+  const foreign = store.ids.find((id) => !ids.has(id));
+  return foreign === undefined ? null : `that holds sample ${foreign}, which is not in that set`;
 }

@@ -8,6 +8,7 @@ export const method = defineMethod({
     "Goes on training on the remain set alone and hopes that the rest fades: the simplest baseline.",
   source:
     "Golatkar, Achille, Soatto: Eternal Sunshine of the Spotless Net, CVPR 2020 (baseline “fine-tune”)",
+  needsFineTune: true,
   run: async (context) => {
     const { fineTune: settings } = context.config;
     if (settings === null) {

@@ -1,15 +1,18 @@
 import { type DatasetView, subset } from "../../data/dataset.js";
-import { evaluate } from "../../evaluate/accuracy.js";
+import { type Evaluation, evaluate } from "../../evaluate/accuracy.js";
 import type { RoundMetrics, ScoreHistogram } from "../../evaluate/run-metrics.js";
 import { readWeights } from "../../model/model.js";
 import { throwIfAborted } from "../../native/errors.js";
 import { ratioToK } from "../../native/masking.js";
+import { candidateOptions } from "../config.js";
 import { criteria } from "../criteria.gen.js";
 import { fineTune } from "../fine-tune.js";
 import { computeFisher } from "../fisher.js";
 import type { FisherStore } from "../fisher-store.js";
 import {
   countByTensor,
+  keepAll,
+  type MaskRule,
   type MaskSelection,
   type MaskSet,
   maskWeights,
@@ -90,17 +93,16 @@ async function score(
 ): Promise<UnitScores> {
   const { config, model, network, reporter } = context;
   reporter.stage("Score and select", null);
-  return scoreNetwork(model.graph, weights, fishers.forget, fishers.remain, {
+  const rule: MaskRule = {
+    ...candidateOptions(config),
     criterion: config.criterion,
     criterionOptions: config.criterionOptions,
     unit: config.unit,
     scope: config.scope,
-    include: config.include.length === 0 ? undefined : config.include,
-    exclude: config.exclude,
-    excludeHead: config.excludeHead,
     seed: config.seed,
     threads: network.threads,
-  });
+  };
+  return scoreNetwork(model.graph, weights, fishers.forget, fishers.remain, rule);
 }
 
 /** What the stopping rule sees, on training samples of both sets. */
@@ -120,10 +122,17 @@ class Judge {
   async measure(): Promise<Omit<RoundMetrics, "round" | "units" | "ratio">> {
     const { config, network, normalization, reporter, signal } = this.#context;
     reporter.stage("Check the target", this.#forget.indices.length + this.#remain.indices.length);
-    const options = { batchSize: config.fisher.batchSize, normalization, signal };
-    const forget = await evaluate(network, this.#forget, options);
+    const evaluated = (view: DatasetView, before: number): Promise<Evaluation> =>
+      evaluate(network, view, {
+        batchSize: config.fisher.batchSize,
+        normalization,
+        signal,
+        onProgress: (done) => reporter.progress(before + done),
+      });
+    const forgetCount = this.#forget.indices.length;
+    const forget = await evaluated(this.#forget, 0);
     const remain =
-      this.#remain.indices.length === 0 ? null : await evaluate(network, this.#remain, options);
+      this.#remain.indices.length === 0 ? null : await evaluated(this.#remain, forgetCount);
     return {
       forgetAccuracy: forget.correct / forget.total,
       forgetLoss: forget.meanLoss,
@@ -208,7 +217,14 @@ async function maskIterated(
   const judge = new Judge(context);
   const original = await readWeights(context.model.graph, context.network);
   let weights = original;
-  let masks: MaskSet = new Map();
+  let masks = keepAll(context.model.graph, {
+    ...candidateOptions(context.config),
+    unit: context.config.unit,
+  });
+  const { total } = countByTensor(masks);
+  const most = ratioToK(maxRatio, total);
+  // On a small network a round's share may be less than one unit.
+  const perRound = Math.max(1, ratioToK(ratioPerRound, total));
   let fishers: Fishers = { forget: null, remain: null };
   let histogram: ScoreHistogram | null = null;
   const rounds: RoundMetrics[] = [];
@@ -216,21 +232,17 @@ async function maskIterated(
   let reached = judge.reached(rounds[0] as RoundMetrics);
   for (let round = 0; !reached; round++) {
     throwIfAborted(context.signal);
+    const k = Math.min(perRound, most - countByTensor(masks).units);
+    if (k <= 0) break;
     fishers = await takeFishers(context, round);
     const scores = await score(context, weights, fishers);
-    const before = countByTensor(masks).units;
-    const k = Math.min(
-      ratioToK(ratioPerRound, scores.total),
-      ratioToK(maxRatio, scores.total) - before,
-    );
-    if (k <= 0) break;
     const selection = await selectMask(scores, { k });
     if (selection.units === 0) break;
     masks = unionOfMasked(masks, selection.masks);
     histogram = selection.histogram;
     weights = maskWeights(weights, selection.masks);
     await context.network.setParameters(weights);
-    const { units, total } = countByTensor(masks);
+    const { units } = countByTensor(masks);
     const measured = { round: round + 1, units, ratio: units / total, ...(await judge.measure()) };
     rounds.push(measured);
     reached = judge.reached(measured);
@@ -238,10 +250,6 @@ async function maskIterated(
       `round ${measured.round}: ${(100 * measured.ratio).toFixed(2)} % masked, forget ${(100 * measured.forgetAccuracy).toFixed(1)} %, ` +
         `remain ${measured.remainAccuracy === null ? "–" : (100 * measured.remainAccuracy).toFixed(1)} %`,
     );
-  }
-  if (masks.size === 0) {
-    const scores = await score(context, weights, await takeFishers(context, 0));
-    masks = (await selectMask(scores, { k: 0 })).masks;
   }
   const warnings = reached ? [] : missed(context, rounds.at(-1));
   return { masks, rounds, scores: histogram, fishers, warnings };
@@ -274,5 +282,6 @@ export const method = defineMethod({
   summary:
     "Masks the units whose Fisher says that they serve the forget set alone; fine-tunes if asked.",
   source: "Liu, Sun, Wu, Zhou: Unlearning with Fisher Masking, arXiv:2310.05331",
+  needsFineTune: false,
   run,
 });

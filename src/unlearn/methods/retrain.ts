@@ -8,6 +8,7 @@ export const method = defineMethod({
   summary:
     "Trains the architecture anew on the remain set: what every other method is held against.",
   source: "The definition of exact unlearning",
+  needsFineTune: true,
   run: async (context) => {
     const { fineTune: settings, seed } = context.config;
     if (settings === null) {
