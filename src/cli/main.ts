@@ -18,7 +18,9 @@ async function main(): Promise<number> {
   } catch (error) {
     // Commander has already written its message, or the help that was asked for.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    process.stderr.write(`\r\u001B[K${describe(error)}\n`);
+    // On a terminal a progress bar may still stand in this line.
+    const clear = process.stderr.isTTY ? "\r\u001B[K" : "";
+    process.stderr.write(`${clear}${describe(error)}\n`);
     return exitCodeOf(error);
   }
 }

@@ -117,7 +117,11 @@ export function addMasking(command: Command): Command {
       new Option("--criterion <NAME>", "how units are scored").choices(Object.keys(criteria)),
     )
     .option("--lambda <X>", "of the criterion", realNumber("--lambda", Number.isFinite, "a number"))
-    .option("--epsilon <X>", "of the criterion", realNumber("--epsilon", Number.isFinite, "a number"))
+    .option(
+      "--epsilon <X>",
+      "of the criterion",
+      realNumber("--epsilon", Number.isFinite, "a number"),
+    )
     .addOption(new Option("--unit <NAME>", "what is masked as one").choices(UNITS))
     .addOption(new Option("--scope <NAME>", "over what units are ranked").choices(SCOPES))
     .option(

@@ -97,9 +97,14 @@ function amount(state: StageState): string {
   return `${formatCount(state.done)}${total} ${state.unit}`;
 }
 
+/** Whether there is a number worth showing: an unknown amount of which nothing was counted says nothing. */
+function isCounted(state: StageState): boolean {
+  return state.total !== null || state.done > 0;
+}
+
 function details(state: StageState, pace: Pace): string[] {
   return [
-    amount(state),
+    ...(isCounted(state) ? [amount(state)] : []),
     ...(pace.perSecond === null ? [] : [formatRate(pace.perSecond, state.unit)]),
     ...(pace.secondsLeft === null ? [] : [`${formatSeconds(Math.ceil(pace.secondsLeft))} left`]),
   ];
@@ -126,13 +131,15 @@ function plainDisplay(write: Write, now: Clock): Display {
     change(state) {
       if (now() - state.lastPlainMs >= kPlainIntervalMs) {
         state.lastPlainMs = now();
-        write(`${state.name}: ${details(state, paceOf(state, now())).join(", ")}\n`);
+        const facts = details(state, paceOf(state, now()));
+        write(`${state.name}: ${facts.length === 0 ? "running" : facts.join(", ")}\n`);
       }
     },
     end(state) {
       const { seconds, perSecond } = paceOf(state, now());
       const rate = perSecond === null ? "" : ` (${formatRate(perSecond, state.unit)})`;
-      write(`${state.name}: ${amount(state)} in ${formatSeconds(seconds)}${rate}\n`);
+      const counted = isCounted(state) ? `${amount(state)} in ` : "";
+      write(`${state.name}: ${counted}${formatSeconds(seconds)}${rate}\n`);
     },
     message: (text) => write(`${text}\n`),
     close() {},
@@ -224,7 +231,8 @@ function terminalDisplay(write: Write, now: Clock, { colour, columns }: Terminal
       clear();
       const { seconds, perSecond } = paceOf(state, now());
       const rate = perSecond === null ? [] : [formatRate(perSecond, state.unit)];
-      const facts = [amount(state), formatSeconds(seconds), ...rate].join("  ");
+      const counted = isCounted(state) ? [amount(state)] : [];
+      const facts = [...counted, formatSeconds(seconds), ...rate].join("  ");
       write(`${paint(32, "✓")} ${state.name}  ${paint(90, facts)}\n`);
       drawLast();
     },

@@ -1,8 +1,8 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { arch, cpus, platform, totalmem } from "node:os";
 import { join } from "node:path";
 import { writeFileAtomic } from "../io/atomic-write.js";
-import { ioError } from "../io/file-error.js";
+import { attempt, ioError } from "../io/file-error.js";
 import { type Model, saveModel } from "../model/model.js";
 import { addon } from "../native/addon.js";
 import { VERSION } from "../version.js";
@@ -39,6 +39,14 @@ function json(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }
 
+/** Files that not every run writes: those of an earlier run must not pass for this one's. */
+async function removeStale(path: string): Promise<void> {
+  for (const name of ["mask", "fisher-forget", "fisher-remain"]) {
+    const file = join(path, `${name}.safetensors`);
+    await attempt("remove the earlier", file, rm(file, { force: true }));
+  }
+}
+
 /**
  * Writes a run: config, metrics, mask, patch, the last round's Fishers, and the model in the form it came in. Each file is
  * whole or absent; the model comes last, so that its presence means that the rest is there.
@@ -52,6 +60,7 @@ export async function writeRun(
   report: string,
 ): Promise<void> {
   const { metrics, masks, fishers, weights } = result;
+  await removeStale(path);
   await writeFileAtomic(join(path, "config.json"), json(metrics.config));
   await writeFileAtomic(join(path, "metrics.json"), json(metrics));
   await writeFileAtomic(join(path, "report.html"), report);

@@ -1,8 +1,9 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { subset } from "../../data/dataset.js";
 import { splitForget } from "../../data/split.js";
 import { evaluate } from "../../evaluate/accuracy.js";
 import { loadNetwork } from "../../model/model.js";
+import { FishermaskError } from "../../native/errors.js";
 import { addCommon, addData, addModel, type ModelDataOptions } from "../options.js";
 import { openData, openNetwork, Session } from "../session.js";
 import { formatPercent, formatTable } from "../table.js";
@@ -60,28 +61,51 @@ async function run(options: Options): Promise<void> {
   );
 }
 
-/** The view, narrowed to the forget or the remain set. */
+/**
+ * The view, narrowed to the forget or the remain set.
+ *
+ * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` without `--forget`, or when nothing is left
+ */
 export async function chooseSubset(
   options: Pick<Options, "subset" | "forget" | "seed">,
   dataset: Parameters<typeof subset>[0],
   view: ReturnType<typeof subset>,
 ): Promise<ReturnType<typeof subset>> {
-  if (options.subset === "all") return view;
-  const split = await splitForget(options.forget ?? "", dataset, {
+  const { subset: name, forget } = options;
+  if (name === "all") return view;
+  if (forget === undefined) {
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      `Expected --forget WHAT with --subset ${name} but received none`,
+    );
+  }
+  const split = await splitForget(forget, dataset, {
     seed: options.seed,
     allowEmptyRemain: true,
   });
-  const wanted = new Set(options.subset === "forget" ? split.forget : split.remain);
-  return subset(
-    dataset,
-    view.indices.filter((index) => wanted.has(index)),
-  );
+  const wanted = new Set(name === "forget" ? split.forget : split.remain);
+  const indices = view.indices.filter((index) => wanted.has(index));
+  if (indices.length === 0) {
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      `Expected at least one sample for --subset ${name} of --forget ${forget} but received none`,
+    );
+  }
+  return subset(dataset, indices);
 }
 
 export function addSubset(command: Command): Command {
   return command
-    .option("--split <NAME>", "train or test", "train")
-    .option("--subset <NAME>", "all, forget or remain (with --forget)", "all")
+    .addOption(
+      new Option("--split <NAME>", "which part of the data")
+        .choices(["train", "test"])
+        .default("train"),
+    )
+    .addOption(
+      new Option("--subset <NAME>", "which samples of it; forget and remain ask for --forget")
+        .choices(["all", "forget", "remain"])
+        .default("all"),
+    )
     .option("--forget <WHAT>", "class:3, class:cat, ids:FILE, random:0.1 or mislabelled:FILE");
 }
 

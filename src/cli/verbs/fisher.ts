@@ -3,6 +3,7 @@ import { datasetDigest } from "../../data/dataset.js";
 import { loadNetwork } from "../../model/model.js";
 import { computeFisher } from "../../unlearn/fisher.js";
 import { type FisherGradient, type FisherLabels, saveFisher } from "../../unlearn/fisher-store.js";
+import { checkDestination } from "../destination.js";
 import { addCommon, addData, addFisher, addModel, type ModelDataOptions } from "../options.js";
 import { openData, openNetwork, Session } from "../session.js";
 import { addSubset, chooseSubset } from "./evaluate.js";
@@ -20,6 +21,7 @@ interface Options extends ModelDataOptions {
 
 async function run(options: Options): Promise<void> {
   const session = new Session(options);
+  await checkDestination(options.out);
   const { dataset, view, normalization } = await openData(options, options.split);
   const model = await openNetwork(options, dataset);
   const chosen = await chooseSubset(options, dataset, view);

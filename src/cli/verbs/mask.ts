@@ -4,51 +4,28 @@ import { saveModel } from "../../model/model.js";
 import { FishermaskError } from "../../native/errors.js";
 import type { Scope, Unit } from "../../native/masking.js";
 import type { CriterionName } from "../../unlearn/criteria.gen.js";
-import {
-  type FisherStore,
-  loadFisher,
-  subtractFishers,
-  weightsDigest,
-} from "../../unlearn/fisher-store.js";
+import { weightsDigest } from "../../unlearn/fisher-store.js";
 import { countByTensor, maskWeights, scoreNetwork, selectMask } from "../../unlearn/mask.js";
 import { saveMasks } from "../../unlearn/mask-file.js";
+import { checkDestination } from "../destination.js";
 import { addCommon, addData, addMasking, addModel, type ModelDataOptions } from "../options.js";
 import { openData, openNetwork, Session } from "../session.js";
 import { formatPercent, formatTable } from "../table.js";
-import { criterionOptions, type MaskingOptions } from "./unlearn-options.js";
+import {
+  criterionOptions,
+  type MaskingOptions,
+  type StoredFisherOptions,
+  type StoredFishers,
+  storedFishers,
+} from "./unlearn-options.js";
 
-interface Options extends ModelDataOptions, MaskingOptions {
-  readonly fisherForget?: string;
-  readonly fisherRemain?: string;
-  readonly fisherAll?: string;
+interface Options extends ModelDataOptions, MaskingOptions, StoredFisherOptions {
   readonly excludeHead: boolean;
   readonly out?: string;
   readonly writeModel?: string;
 }
 
-async function stores(
-  options: Options,
-): Promise<{ forget: FisherStore | null; remain: FisherStore | null }> {
-  const forget = options.fisherForget === undefined ? null : await loadFisher(options.fisherForget);
-  if (options.fisherAll === undefined) {
-    const remain =
-      options.fisherRemain === undefined ? null : await loadFisher(options.fisherRemain);
-    return { forget, remain };
-  }
-  if (forget === null || options.fisherRemain !== undefined) {
-    throw new FishermaskError(
-      "ERR_FM_ARGUMENT",
-      "Expected --fisher-all together with --fisher-forget, without --fisher-remain",
-    );
-  }
-  return { forget, remain: subtractFishers(await loadFisher(options.fisherAll), forget) };
-}
-
-function checkStores(
-  all: { forget: FisherStore | null; remain: FisherStore | null },
-  modelDigest: string,
-  dataDigest: string,
-): void {
+function checkStores(all: StoredFishers, modelDigest: string, dataDigest: string): void {
   for (const [name, store] of Object.entries(all)) {
     if (store === null) continue;
     if (store.meta.modelDigest !== modelDigest) {
@@ -68,13 +45,15 @@ function checkStores(
 
 async function run(options: Options): Promise<void> {
   const session = new Session(options);
-  const { dataset } = await openData(options, "train");
-  const model = await openNetwork(options, dataset);
-  const fishers = await stores(options);
-  checkStores(fishers, weightsDigest(model.weights), await datasetDigest(dataset));
   if (options.ratio === undefined) {
     throw new FishermaskError("ERR_FM_ARGUMENT", "Expected --ratio X but received none");
   }
+  await checkDestination(options.out);
+  await checkDestination(options.writeModel);
+  const { dataset } = await openData(options, "train");
+  const model = await openNetwork(options, dataset);
+  const fishers = await storedFishers(options);
+  checkStores(fishers, weightsDigest(model.weights), await datasetDigest(dataset));
   session.stage("Score and select", null);
   const unit: Unit = options.unit ?? "weight";
   const scope: Scope = options.scope ?? "global";

@@ -4,6 +4,7 @@ import { evaluate } from "../../evaluate/accuracy.js";
 import { architectures } from "../../model/architectures.js";
 import { createModel, loadNetwork, readWeights, saveModel } from "../../model/model.js";
 import { train } from "../../train/train.js";
+import { checkDestination } from "../destination.js";
 import {
   addCommon,
   addData,
@@ -30,6 +31,7 @@ interface Options extends ModelDataOptions {
 
 async function run(options: Options): Promise<void> {
   const session = new Session(options);
+  await checkDestination(options.out);
   const { dataset, view, normalization } = await openData(options, "train");
   const held = await openData(options, "test");
   const model = createModel(

@@ -1,25 +1,20 @@
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { findClass } from "../../data/class-names.js";
-import { type ImageDataset, subset } from "../../data/dataset.js";
+import { datasetDigest, type ImageDataset } from "../../data/dataset.js";
 import { type ForgetSplit, splitForget } from "../../data/split.js";
 import type { RunMetrics, Snapshot } from "../../evaluate/run-metrics.js";
 import { candidateTensors } from "../../model/candidates.js";
 import { FishermaskError } from "../../native/errors.js";
 import { renderReport } from "../../report/report.js";
 import {
+  candidateOptions,
   type FineTuneConfig,
   resolveConfig,
   type UnlearnConfig,
   type UnlearnOverrides,
 } from "../../unlearn/config.js";
-import {
-  type FisherGradient,
-  type FisherLabels,
-  type FisherStore,
-  loadFisher,
-  subtractFishers,
-} from "../../unlearn/fisher-store.js";
+import type { FisherGradient, FisherLabels } from "../../unlearn/fisher-store.js";
 import { methods } from "../../unlearn/methods.gen.js";
 import { type PresetName, presets } from "../../unlearn/presets.gen.js";
 import { prepareRunDirectory, writeRun } from "../../unlearn/run-directory.js";
@@ -39,18 +34,20 @@ import {
 } from "../options.js";
 import { openData, openNetwork, Session } from "../session.js";
 import { formatPercent, formatSeconds, formatTable } from "../table.js";
-import { criterionOptions, type MaskingOptions } from "./unlearn-options.js";
+import {
+  criterionOptions,
+  type MaskingOptions,
+  type StoredFisherOptions,
+  storedFishers,
+} from "./unlearn-options.js";
 
-interface Options extends ModelDataOptions, MaskingOptions {
+interface Options extends ModelDataOptions, MaskingOptions, StoredFisherOptions {
   readonly forget: string;
   readonly preset: PresetName;
   readonly method?: string;
   readonly labels?: FisherLabels;
   readonly gradient?: FisherGradient;
   readonly temperature?: number;
-  readonly fisherForget?: string;
-  readonly fisherRemain?: string;
-  readonly fisherAll?: string;
   readonly forgetSamples?: number;
   readonly remainSamples?: number;
   readonly excludeHead?: boolean;
@@ -80,6 +77,14 @@ function selectionOf(
     throw new FishermaskError(
       "ERR_FM_ARGUMENT",
       "Expected one of --ratio, --adaptive and --ratio-per-round but received several",
+    );
+  }
+  const isFixed =
+    options.ratio !== undefined || (given.length === 0 && preset.selection.kind === "fixed");
+  if (isFixed && options.maxRatio !== undefined) {
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      "Expected --max-ratio with --adaptive or --ratio-per-round but received it with a fixed ratio",
     );
   }
   const presetMost =
@@ -162,25 +167,6 @@ function limited(split: ForgetSplit, limit: number | undefined): ForgetSplit {
   return { ...split, forget: within(split.forget), remain: within(split.remain) };
 }
 
-async function storedFishers(
-  options: Options,
-): Promise<{ forget: FisherStore | null; remain: FisherStore | null }> {
-  const forget = options.fisherForget === undefined ? null : await loadFisher(options.fisherForget);
-  if (options.fisherAll !== undefined) {
-    if (forget === null) {
-      throw new FishermaskError(
-        "ERR_FM_ARGUMENT",
-        "Expected --fisher-forget together with --fisher-all",
-      );
-    }
-    return { forget, remain: subtractFishers(await loadFisher(options.fisherAll), forget) };
-  }
-  return {
-    forget,
-    remain: options.fisherRemain === undefined ? null : await loadFisher(options.fisherRemain),
-  };
-}
-
 const percent = (value: number | null): string => (value === null ? "–" : formatPercent(value));
 
 /** The table of a run: one row per network. */
@@ -216,11 +202,7 @@ async function plan(session: Session, options: Options, config: UnlearnConfig): 
     await splitForget(options.forget, dataset, { seed: options.seed }),
     options.limit,
   );
-  const candidates = candidateTensors(model.graph, {
-    include: config.include.length === 0 ? undefined : config.include,
-    exclude: config.exclude,
-    excludeHead: config.excludeHead,
-  });
+  const candidates = candidateTensors(model.graph, candidateOptions(config));
   session.finish(
     {
       schemaVersion: 1,
@@ -246,10 +228,13 @@ async function run(options: Options): Promise<void> {
     await splitForget(options.forget, train, { seed: options.seed }),
     options.limit,
   );
+  const stored = await storedFishers(options);
   await prepareRunDirectory(options.out);
   const result = await unlearn({
     model,
     train: options.limit === undefined ? train : truncated(train, options.limit),
+    // As the verb `fisher` names it: sample ids are those of the whole split.
+    trainDigest: await datasetDigest(train),
     test,
     split,
     normalization,
@@ -257,7 +242,7 @@ async function run(options: Options): Promise<void> {
     preset: options.preset,
     source: options.data,
     forgetClasses: forgetClasses(options.forget, train),
-    stored: await storedFishers(options),
+    stored,
     threads: options.threads,
     device: options.device,
     reporter: session.reporter(),
@@ -278,14 +263,10 @@ async function run(options: Options): Promise<void> {
 /** The first `limit` samples as a data set of its own: what the figures are taken on. */
 function truncated(dataset: ImageDataset, limit: number): ImageDataset {
   const size = Math.min(limit, dataset.size);
-  const { indices } = subset(
-    dataset,
-    Int32Array.from({ length: size }, (_, i) => i),
-  );
   const bytes = dataset.images.length / dataset.size;
   return {
     ...dataset,
-    size: indices.length,
+    size,
     images: dataset.images.subarray(0, size * bytes),
     labels: dataset.labels.subarray(0, size),
   };
@@ -295,7 +276,10 @@ export function register(program: Command): void {
   const command = program
     .command("unlearn")
     .description("make a network forget: Fisher, score, mask, fine-tune if asked, measure, write")
-    .requiredOption("--forget <WHAT>", "class:3, class:cat, ids:FILE, random:0.1 or mislabelled:FILE")
+    .requiredOption(
+      "--forget <WHAT>",
+      "class:3, class:cat, ids:FILE, random:0.1 or mislabelled:FILE",
+    )
     .addOption(
       new Option("--preset <NAME>", "where all settings start from")
         .choices(Object.keys(presets))
