@@ -33,7 +33,8 @@ describe("the import rule", () => {
   it("lets a room use its own tier and the tiers below", () => {
     const { code, text } = check({
       "src/index.ts": 'export * from "./cli/main.js";\n',
-      "src/cli/main.ts": 'import { a } from "../unlearn/a.js";\nimport "../native/errors.js";\n',
+      "src/cli/main.ts": 'import { a } from "../unlearn/a.js";\nimport "../version.js";\n',
+      "src/version.ts": 'import "node:module";\n',
       "src/unlearn/a.ts": 'export { b } from "../evaluate/b.js";\nimport "./criteria/x.js";\n',
       "src/unlearn/criteria/x.ts": 'import { e } from "../../native/errors.js";\n',
       "src/io/c.ts": 'import type { NativeBatch } from "../native/addon.js";\nimport "node:fs";\n',
@@ -55,7 +56,7 @@ describe("the import rule", () => {
     ["out of src", "src/cli/main.ts", 'import { a } from "../../test/a.js";'],
     ["the loader outside native", "src/io/c.ts", 'import load from "node-gyp-build";'],
     ["the binary outside native", "src/io/c.ts", 'require("../../build/Release/fishermask.node");'],
-    ["the addon outside native", "src/unlearn/u.ts", 'import { addon } from "../native/addon.js";'],
+    ["a file below all rooms uses one", "src/version.ts", 'import { a } from "./io/a.js";'],
     ["a room without a tier", "src/extra/e.ts", 'import { a } from "../io/a.js";'],
   ])("names the file when %s", (_what, file, line) => {
     const { code, text } = check({ "src/index.ts": "", [file]: `${line}\n` });
