@@ -1,0 +1,75 @@
+// A network from a graph file, with random weights and a random batch.
+#pragma once
+
+#include <cmath>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "arguments.h"
+#include "core/rng.h"
+#include "graph/batch.h"
+#include "graph/network.h"
+
+namespace fishermask::bench {
+
+inline std::string read_text(const std::string& path) {
+  std::ifstream file(path);
+  FM_CHECK(file.is_open(), IO, "cannot open ", path);
+  std::ostringstream out;
+  out << file.rdbuf();
+  return out.str();
+}
+
+inline void fill_uniform(const TensorView& view, float least, float most, std::uint64_t stream) {
+  float* values = view.as<float>();
+  for (std::int64_t i = 0; i < view.count(); ++i) {
+    const float u = philox_uniform({.seed = 1, .stream = stream}, static_cast<std::uint64_t>(i));
+    values[i] = least + (most - least) * u;
+  }
+}
+
+class BenchNetwork {
+ public:
+  explicit BenchNetwork(const Arguments& arguments)
+      : samples(arguments.integer("batch", 128)),
+        network(read_text(arguments.string("graph", "bench/graphs/resnet20.json")), {}) {
+    std::uint64_t stream = 10;
+    for (const Parameter& parameter : network.graph().parameters()) {
+      Tensor values(DType::kF32, parameter.shape);
+      fill_parameter(parameter, values, stream++);
+      network.set_parameter(parameter.name, values.view());
+    }
+    const Graph& graph = network.graph();
+    const Shape& input = graph.values()[static_cast<std::size_t>(graph.inputs()[0])].spec.shape;
+    images = Tensor(DType::kF32, with_batch(samples, input));
+    fill_uniform(images.view(), -1.7F, 1.7F, 1);
+    batch.view = images.view();
+    const Shape& logits = graph.values()[static_cast<std::size_t>(graph.outputs()[0])].spec.shape;
+    for (std::int64_t n = 0; n < samples; ++n) {
+      labels.push_back(static_cast<std::int32_t>(n % logits.back()));
+    }
+  }
+
+  std::int64_t samples;
+  Network network;
+  Tensor images;
+  BatchData batch;
+  std::vector<std::int32_t> labels;
+
+ private:
+  static void fill_parameter(const Parameter& parameter, const Tensor& values,
+                             std::uint64_t stream) {
+    if (parameter.role == "weight") {
+      const std::int64_t fan = values.count() / parameter.shape[0];
+      const float bound = std::sqrt(6.0F / static_cast<float>(fan));
+      fill_uniform(values.view(), -bound, bound, stream);
+    } else {
+      const bool ones = parameter.role == "norm" ? parameter.name.ends_with("weight")
+                                                 : parameter.name.ends_with("running_var");
+      fill_uniform(values.view(), ones ? 1.0F : 0.0F, ones ? 1.0F : 0.0F, stream);
+    }
+  }
+};
+
+}  // namespace fishermask::bench
