@@ -44,7 +44,8 @@ void FisherPass::step(const BatchData& batch, std::span<const std::int32_t> labe
   options.batch = batch.view.shape[0];
   options.backward = true;
   // Several reverse passes keep the activations; a single one gives their memory to the gradients.
-  options.repeatable = options_.labels == FisherLabels::kExpected || options_.gradient_sums;
+  options.repeatable = options_.labels == FisherLabels::kExpected ||
+                       (options_.gradient_sums && !gradients_ride_along());
   options.squares = options_.gradient == FisherGradient::kPerSample;
   Executor& executor = network_.executor(options);
   write_batch(batch, executor.input());
