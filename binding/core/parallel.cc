@@ -58,8 +58,13 @@ void parallel_for(std::int64_t count, std::int64_t grain,
 }
 
 void parallel_items(std::int64_t count, const std::function<void(std::int64_t)>& body) {
+  const int threads = static_cast<int>(std::min<std::int64_t>(count, thread_count()));
+  if (threads <= 1) {
+    for (std::int64_t item = 0; item < count; ++item) body(item);
+    return;
+  }
   FirstException failure;
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
   for (std::int64_t item = 0; item < count; ++item) {
     failure.guard([&] { body(item); });
   }

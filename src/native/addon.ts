@@ -189,7 +189,7 @@ let loaded: NativeAddon | undefined;
  * OpenMP's threads spin between parallel regions by default, which starves everything else on the machine (and themselves,
  * when something else runs). A short spin keeps most of the speed. libgomp reads this once, when the addon loads it.
  */
-const SPIN_COUNT = "10000";
+const SPIN_COUNT = "1000";
 
 function load(): NativeAddon {
   if (process.env["OMP_WAIT_POLICY"] === undefined) process.env["GOMP_SPINCOUNT"] ??= SPIN_COUNT;
