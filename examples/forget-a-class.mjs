@@ -1,7 +1,7 @@
 // Trains a LeNet on the Fashion-MNIST subset beside this file, makes it forget a class, prints what was measured and
 // writes a run directory with a report.
 //
-//     node examples/forget-a-class.mjs [CLASS] [RUN-DIRECTORY]     default: Trouser forget-a-class-run
+//     node examples/forget-a-class.mjs [CLASS] [RUN-DIRECTORY]     default: Trouser run/forget-a-class
 import { argv } from "node:process";
 import { fileURLToPath } from "node:url";
 import {
@@ -21,7 +21,7 @@ import {
   writeRun,
 } from "fishermask";
 
-const [className = "Trouser", out = "forget-a-class-run"] = argv.slice(2);
+const [className = "Trouser", out = "run/forget-a-class"] = argv.slice(2);
 const seed = 0;
 
 // 1. The data. A sample's index is its place in file order; the split says which indices go and which stay.
