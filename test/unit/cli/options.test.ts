@@ -1,0 +1,157 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { InvalidArgumentError } from "commander";
+import { describe, expect, it } from "vitest";
+import { checkDestination } from "../../../src/cli/destination.js";
+import { EXIT, exitCodeOf } from "../../../src/cli/exit-codes.js";
+import {
+  checkDevice,
+  positive,
+  realNumber,
+  unitInterval,
+  wholeNumber,
+} from "../../../src/cli/options.js";
+import { configOf } from "../../../src/cli/verbs/unlearn.js";
+import { ERROR_CODES, FishermaskError } from "../../../src/native/errors.js";
+import { presets } from "../../../src/unlearn/presets.gen.js";
+import { expectError, temporaryFolder } from "../io/support.js";
+
+const file = temporaryFolder();
+
+describe("numbers on the command line", () => {
+  it("are taken as they are written, or refused with the text", () => {
+    expect(wholeNumber(1)("12")).toBe(12);
+    for (const text of ["", " ", "0", "-1", "1.5", "1e400", "ten", "NaN"]) {
+      expect(() => wholeNumber(1)(text), text).toThrow(InvalidArgumentError);
+      expect(() => wholeNumber(1)(text), text).toThrow(`received "${text}"`);
+    }
+    const ratio = realNumber("--ratio", unitInterval, "a number from 0 to 1");
+    expect([ratio("0"), ratio("1"), ratio("2e-3")]).toEqual([0, 1, 0.002]);
+    for (const text of ["", "1.5", "-0.1", "NaN", "Infinity", "1/2"]) {
+      expect(() => ratio(text), text).toThrow("--ratio");
+    }
+    expect(positive(0)).toBe(false);
+    expect(positive(Number.POSITIVE_INFINITY)).toBe(false);
+  });
+});
+
+describe("--device", () => {
+  it("cuda is refused where there is none, never replaced; other words are refused", async () => {
+    expect([checkDevice("auto"), checkDevice("cpu")]).toEqual(["cpu", "cpu"]);
+    for (const device of ["cuda", "cuda:0", "cuda:12"]) {
+      await expectError(() => checkDevice(device), "ERR_FM_NO_DEVICE", device, "no CUDA backend");
+    }
+    for (const device of ["gpu", "cuda:", "cuda:x", "CPU", ""]) {
+      await expectError(() => checkDevice(device), "ERR_FM_ARGUMENT", `"${device}"`);
+    }
+  });
+});
+
+describe("exit codes", () => {
+  it("follow the error's code", () => {
+    const wanted: Partial<Record<(typeof ERROR_CODES)[number], number>> = {
+      ERR_FM_ARGUMENT: 2,
+      ERR_FM_CONFIG: 2,
+      ERR_FM_UNSUPPORTED: 2,
+      ERR_FM_STATE: 2,
+      ERR_FM_BAD_FILE: 3,
+      ERR_FM_IO: 3,
+      ERR_FM_MISMATCH: 3,
+      ERR_FM_NON_FINITE: 3,
+      ERR_FM_SHAPE: 3,
+      ERR_FM_DTYPE: 3,
+      ERR_FM_GRAPH: 3,
+      ERR_FM_OUT_OF_MEMORY: 5,
+      ERR_FM_NO_DEVICE: 6,
+      ERR_FM_NO_PREBUILD: 6,
+      ERR_FM_ABORTED: 130,
+    };
+    for (const code of ERROR_CODES) {
+      expect(exitCodeOf(new FishermaskError(code, "x")), code).toBe(wanted[code] ?? 1);
+    }
+    expect(exitCodeOf(new RangeError("Array buffer allocation failed"))).toBe(EXIT.outOfMemory);
+    expect(exitCodeOf(new RangeError("Invalid array length"))).toBe(EXIT.outOfMemory);
+    expect(exitCodeOf(new RangeError("offset out of bounds"))).toBe(EXIT.unexpected);
+    expect(exitCodeOf(new TypeError("x"))).toBe(EXIT.unexpected);
+    expect(exitCodeOf("x")).toBe(EXIT.unexpected);
+  });
+});
+
+describe("the options of unlearn", () => {
+  type Options = Parameters<typeof configOf>[0];
+  const config = (options: Partial<Options> = {}) =>
+    configOf({ preset: "default", batch: 128, seed: 0, learningRate: 0.01, ...options } as Options);
+
+  it("leave a preset as it is", () => {
+    expect(config()).toEqual(presets.default.config);
+    expect(config({ preset: "liu2023" })).toEqual(presets.liu2023.config);
+  });
+
+  it("change what they name", () => {
+    const changed = config({
+      criterion: "saliency",
+      lambda: 2,
+      unit: "kernel",
+      exclude: ["fc*"],
+      excludeHead: false,
+      hold: false,
+      temperature: 2,
+      forgetSamples: 7,
+      targetLoss: 3,
+      seed: 5,
+      fineTune: 2,
+      fineTuneSamples: 50,
+    });
+    expect(changed).toMatchObject({
+      criterion: "saliency",
+      criterionOptions: { lambda: 2 },
+      unit: "kernel",
+      exclude: ["fc*"],
+      excludeHead: false,
+      hold: false,
+      fisher: { temperature: 2, forgetSamples: 7, remainSamples: 500 },
+      target: { accuracy: 0.01, loss: 3 },
+      seed: 5,
+      fineTune: { epochs: 2, learningRate: 0.01, samples: 50, batchSize: 128 },
+    });
+  });
+
+  it("choose one way to select, and refuse two, or a bound that a fixed ratio has no use for", async () => {
+    const of = (options: Partial<Options>) => config(options).selection;
+    expect(of({ ratio: 0.1 })).toEqual({ kind: "fixed", ratio: 0.1 });
+    expect(of({ adaptive: true })).toEqual({ kind: "adaptive", maxRatio: 0.06 });
+    expect(of({ adaptive: true, maxRatio: 0.2 })).toEqual({ kind: "adaptive", maxRatio: 0.2 });
+    expect(of({ maxRatio: 0.2 })).toEqual({
+      kind: "iterated",
+      ratioPerRound: 0.002,
+      maxRatio: 0.2,
+    });
+    expect(of({ ratioPerRound: 0.01 })).toEqual({
+      kind: "iterated",
+      ratioPerRound: 0.01,
+      maxRatio: 0.06,
+    });
+    await expectError(() => of({ ratio: 0.1, adaptive: true }), "ERR_FM_ARGUMENT", "--adaptive");
+    await expectError(() => of({ ratio: 0.1, maxRatio: 1 }), "ERR_FM_ARGUMENT", "--max-ratio");
+    const liu = { preset: "liu2023", maxRatio: 0.1 } as const;
+    await expectError(() => of(liu), "ERR_FM_ARGUMENT", "--max-ratio");
+  });
+
+  it("are refused by key when they do not fit the criterion", async () => {
+    await expectError(() => config({ lambda: 2 }), "ERR_FM_CONFIG", "lambda", "directional");
+  });
+});
+
+describe("a destination", () => {
+  it("is looked at before the work, and nothing is made", async () => {
+    const folder = file("folder");
+    mkdirSync(folder);
+    const plain = file("plain");
+    writeFileSync(plain, "x");
+    await checkDestination(undefined);
+    await checkDestination(`${folder}/new.safetensors`);
+    await checkDestination(plain);
+    for (const path of [`${plain}/x.safetensors`, file("none/x.safetensors"), folder]) {
+      await expectError(() => checkDestination(path), "ERR_FM_IO", path);
+    }
+  });
+});
