@@ -87,13 +87,11 @@ check_tools() {
 }
 
 # npm writes node_modules/.package-lock.json last, so an interrupted install does not look finished.
-# Not `npm ci`: it refuses a lock file that lacks packages of other platforms, and a lock file written where a registry
-# does not hold them lacks them. This takes the versions of the lock file as well, and changes no tracked file.
 install_node_modules() {
   local stamp=node_modules/.package-lock.json
   if [ -f "$stamp" ] && ! [ package-lock.json -nt "$stamp" ]; then return; fi
-  say "npm install"
-  npm install --no-save --ignore-scripts --no-audit --no-fund
+  say "npm ci"
+  npm ci --ignore-scripts --no-audit --no-fund
   touch "$stamp"
 }
 

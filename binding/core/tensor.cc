@@ -68,6 +68,13 @@ DType parse_dtype(std::string_view name) {
   fail(ErrorCode::kDTYPE, "expected a dtype of f32, f64, i32, u8 but received '", name, "'");
 }
 
+std::int64_t byte_count(const Shape& shape, DType dtype) {
+  std::int64_t bytes = 0;
+  FM_CHECK(!__builtin_mul_overflow(element_count(shape), dtype_size(dtype), &bytes), OUT_OF_MEMORY,
+           "a tensor of shape ", shape_text(shape), " would take 2^63 bytes or more");
+  return bytes;
+}
+
 TensorView TensorView::sample(std::int64_t n) const {
   TensorView view = *this;
   if (data == nullptr) return view;
@@ -91,10 +98,7 @@ std::shared_ptr<std::byte> allocate_aligned(std::int64_t bytes, std::string_view
 Tensor::Tensor(DType dtype, Shape shape, std::string_view purpose) {
   view_.dtype = dtype;
   view_.shape = std::move(shape);
-  std::int64_t bytes = 0;
-  FM_CHECK(!__builtin_mul_overflow(view_.count(), dtype_size(dtype), &bytes), OUT_OF_MEMORY,
-           "cannot take 2^63 bytes for ", purpose);
-  memory_ = allocate_aligned(bytes, purpose);
+  memory_ = allocate_aligned(byte_count(view_.shape, dtype), purpose);
   view_.data = memory_.get();
   zero();
 }

@@ -27,6 +27,8 @@ enum class DType : std::uint8_t { kF32, kF64, kI32, kU8 };
 [[nodiscard]] std::int64_t dtype_size(DType dtype) noexcept;
 [[nodiscard]] std::string_view dtype_name(DType dtype) noexcept;  // "f32"
 [[nodiscard]] DType parse_dtype(std::string_view name);           // Errors: DTYPE
+// Bytes of a tensor. Errors: SHAPE; OUT_OF_MEMORY for 2^63 bytes and more.
+[[nodiscard]] std::int64_t byte_count(const Shape& shape, DType dtype);
 
 template <typename T>
 constexpr DType dtype_of() {

@@ -91,8 +91,8 @@ void Executor::plan() {
   };
 
   const auto byte_size = [&](std::size_t v) {
-    return element_count(with_batch(options_.batch, values[v].spec.shape)) *
-           dtype_size(real_type(values[v].spec, options_.real));
+    return byte_count(with_batch(options_.batch, values[v].spec.shape),
+                      real_type(values[v].spec, options_.real));
   };
   value_buffer_.assign(values.size(), -1);
   for (std::size_t v = 0; v < values.size(); ++v) {
@@ -146,7 +146,9 @@ void Executor::plan() {
     const int last = states_[n].has_backward ? last_backward_use(n) : first;
     if (states_[n].saved.bytes_per_sample > 0) {
       saved_buffer_[n] = static_cast<int>(buffers_.size());
-      buffers_.push_back({states_[n].saved.bytes_per_sample * options_.batch, first, last});
+      buffers_.push_back(
+          {byte_count({options_.batch, states_[n].saved.bytes_per_sample}, DType::kU8), first,
+           last});
     }
     if (states_[n].saved.bytes_fixed > 0) {
       saved_fixed_buffer_[n] = static_cast<int>(buffers_.size());

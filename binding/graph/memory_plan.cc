@@ -47,11 +47,15 @@ std::int64_t plan_memory(std::vector<PlannedBuffer>& buffers) {
   });
   std::vector<const PlannedBuffer*> placed;
   std::int64_t size = 0;
+  // Half the range: offsets and rounding can then not overflow.
+  constexpr std::int64_t kMostBytes = std::numeric_limits<std::int64_t>::max() / 2;
   for (const std::size_t index : order) {
     PlannedBuffer& buffer = buffers[index];
+    FM_CHECK(buffer.bytes <= kMostBytes, OUT_OF_MEMORY,
+             "one activation of a batch takes 2^62 bytes or more");
     buffer.offset = best_offset(placed, buffer);
-    FM_CHECK(buffer.offset <= std::numeric_limits<std::int64_t>::max() - rounded(buffer.bytes) - 1,
-             OUT_OF_MEMORY, "the activations of one batch take more than 2^63 bytes");
+    FM_CHECK(buffer.offset <= kMostBytes - rounded(buffer.bytes), OUT_OF_MEMORY,
+             "the activations of one batch take more than 2^63 bytes");
     size = std::max(size, buffer.offset + rounded(buffer.bytes));
     placed.insert(std::upper_bound(placed.begin(), placed.end(), &buffer,
                                    [](const PlannedBuffer* a, const PlannedBuffer* b) {

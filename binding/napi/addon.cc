@@ -45,6 +45,15 @@ Napi::Value registered_ops(const Napi::CallbackInfo& info) {
   return out;
 }
 
+// process.exit() runs no cleanup hook: without this the engine would go on while oneDNN's static
+// objects are destroyed below it.
+void stop_engine_on_exit(Napi::Env env) {
+  const auto process = env.Global().Get("process").As<Napi::Object>();
+  const auto stop = Napi::Function::New(
+      env, [](const Napi::CallbackInfo& info) { instance_of(info.Env()).engine->stop(); });
+  process.Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), stop});
+}
+
 }  // namespace
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
@@ -64,6 +73,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   // The thread must be gone before Node frees what it would deliver to.
   env.AddCleanupHook([engine = instance->engine.get()] { engine->stop(); });
   env.SetInstanceData(instance.release());  // Node deletes it when the environment ends
+  stop_engine_on_exit(env);
   return exports;
 }
 

@@ -60,9 +60,15 @@ void EngineThread::deliver(Napi::Env env, Napi::Function /*callback*/, EngineThr
                            Done* raw) {
   const std::unique_ptr<Done> done(raw);
   if (env == nullptr) return;
-  const Napi::HandleScope scope(env);
-  if (--engine->pending_ == 0) engine->channel_.Unref(env);
-  done->settle(env, done->failure);
+  // A terminated worker still delivers while it closes, when no JavaScript can run: settling throws
+  // then, and what leaves this function would end the process.
+  try {
+    const Napi::HandleScope scope(env);
+    if (--engine->pending_ == 0) engine->channel_.Unref(env);
+    done->settle(env, done->failure);
+  } catch (const Napi::Error&) {
+    return;
+  }
 }
 
 }  // namespace fishermask::napi

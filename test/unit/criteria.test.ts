@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { FishermaskError } from "../../src/native/errors.js";
 import { criteria } from "../../src/unlearn/criteria.gen.js";
@@ -58,7 +59,7 @@ describe("the registry of criteria", () => {
   });
 
   it("is up to date with its folder", () => {
-    const script = new URL("../../scripts/gen.mjs", import.meta.url).pathname;
+    const script = fileURLToPath(new URL("../../scripts/gen.mjs", import.meta.url));
     const run = () => execFileSync(process.execPath, [script, "--check"], { stdio: "pipe" });
     expect(run).not.toThrow();
   });
