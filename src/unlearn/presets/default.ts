@@ -4,7 +4,7 @@ export const preset = definePreset({
   name: "default",
   summary:
     "Softened logits, directional scores, the head left alone, a little each round until forgotten.",
-  source: "fishermask: docs/design.md says what was measured",
+  source: "fishermask: docs/method.md says what was measured",
   config: {
     method: "fisher-masking",
     // At T = 1 a trained network's loss is saturated and its Fisher sees only the hard samples.
