@@ -117,6 +117,7 @@ async function run(options: Options): Promise<void> {
     config: { ...config, method: "retrain", fineTune: RECIPE },
     preset: null,
   });
+  session.endStage();
   const result = withRetrained(masked, retrained);
   const { metrics } = result;
   await writeRun(options.out, model, result, renderReport(metrics, result.samples));

@@ -248,6 +248,7 @@ async function run(options: Options): Promise<void> {
     reporter: session.reporter(),
     signal: session.signal,
   });
+  session.endStage();
   const { metrics } = result;
   await writeRun(options.out, model, result, renderReport(metrics, result.samples));
   for (const warning of metrics.warnings) session.progress.warning(warning);
