@@ -7,7 +7,6 @@ import { loadDataset } from "../../data/source.js";
 import { splitForget } from "../../data/split.js";
 import type { RunMetrics } from "../../evaluate/run-metrics.js";
 import { createModel, loadNetwork, type Model, readWeights } from "../../model/model.js";
-import { renderReport } from "../../report/report.js";
 import { train } from "../../train/train.js";
 import { type FineTuneConfig, resolveConfig } from "../../unlearn/config.js";
 import { presets } from "../../unlearn/presets.gen.js";
@@ -120,6 +119,8 @@ async function run(options: Options): Promise<void> {
   session.endStage();
   const result = withRetrained(masked, retrained);
   const { metrics } = result;
+  // Loaded when it is needed: its plotting libraries would take most of the start-up of every verb.
+  const { renderReport } = await import("../../report/report.js");
   await writeRun(options.out, model, result, renderReport(metrics, result.samples));
   for (const warning of metrics.warnings) session.progress.warning(warning);
   const { units, total } = metrics.masked;

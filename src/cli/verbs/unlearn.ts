@@ -6,7 +6,6 @@ import { type ForgetSplit, splitForget } from "../../data/split.js";
 import type { RunMetrics, Snapshot } from "../../evaluate/run-metrics.js";
 import { candidateTensors } from "../../model/candidates.js";
 import { FishermaskError } from "../../native/errors.js";
-import { renderReport } from "../../report/report.js";
 import {
   candidateOptions,
   type FineTuneConfig,
@@ -250,6 +249,8 @@ async function run(options: Options): Promise<void> {
   });
   session.endStage();
   const { metrics } = result;
+  // Loaded when it is needed: its plotting libraries would take most of the start-up of every verb.
+  const { renderReport } = await import("../../report/report.js");
   await writeRun(options.out, model, result, renderReport(metrics, result.samples));
   for (const warning of metrics.warnings) session.progress.warning(warning);
   const { units, total } = metrics.masked;
