@@ -67,6 +67,9 @@ describe("train", () => {
     ];
     expect(bits(b.weights)).toEqual(bits(a.weights));
     expect(bits(c.weights)).not.toEqual(bits(a.weights));
+    // Without augmentation the order of the samples is all that the seed decides.
+    const [d, e] = [await trained(), await trained({ seed: 2 })];
+    expect(bits(e.weights)).not.toEqual(bits(d.weights));
     expect(b.epochs.map(({ loss, accuracy }) => [loss, accuracy])).toEqual(
       a.epochs.map(({ loss, accuracy }) => [loss, accuracy]),
     );
