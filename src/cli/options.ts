@@ -116,10 +116,14 @@ export function addMasking(command: Command): Command {
     .addOption(
       new Option("--criterion <NAME>", "how units are scored").choices(Object.keys(criteria)),
     )
-    .option("--lambda <X>", "of the criterion", realNumber("--lambda", Number.isFinite, "a number"))
+    .option(
+      "--lambda <X>",
+      "weight of the remain Fisher in difference and saliency; default 1",
+      realNumber("--lambda", Number.isFinite, "a number"),
+    )
     .option(
       "--epsilon <X>",
-      "of the criterion",
+      "keeps denominators from 0; default 1e-12 (ratio), 1e-6 (directional)",
       realNumber("--epsilon", Number.isFinite, "a number"),
     )
     .addOption(new Option("--unit <NAME>", "what is masked as one").choices(UNITS))

@@ -29,7 +29,12 @@ async function readHeaderLength(file: OpenFile): Promise<number> {
   const length = new DataView(field.buffer).getBigUint64(0, true);
   const most = Math.min(MAX_HEADER_BYTES, file.size - HEADER_LENGTH_BYTES);
   if (length > BigInt(most)) {
-    throw badFile(file.path, "the header length", `at most ${most} bytes`, `${length}; is it a safetensors file, and whole?`);
+    throw badFile(
+      file.path,
+      "the header length",
+      `at most ${most} bytes`,
+      `${length}; is it a safetensors file, and whole?`,
+    );
   }
   return Number(length);
 }

@@ -72,6 +72,12 @@ export async function chooseSubset(
   view: ReturnType<typeof subset>,
 ): Promise<ReturnType<typeof subset>> {
   const { subset: name, forget } = options;
+  if (name === "all" && forget !== undefined) {
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      `Expected --subset forget or --subset remain with --forget ${forget} but received all`,
+    );
+  }
   if (name === "all") return view;
   if (forget === undefined) {
     throw new FishermaskError(

@@ -94,6 +94,10 @@ async function run(options: Options): Promise<void> {
     { header: "masked", align: "right", value: ([, masked]) => `${masked}` },
     { header: "of", align: "right", value: ([name]) => `${counts.perTensorTotal[name] ?? 0}` },
   ]);
+  const nothing =
+    options.out === undefined && options.writeModel === undefined
+      ? ". Nothing was written: give --out or --write-model"
+      : "";
   session.finish(
     {
       schemaVersion: 1,
@@ -105,7 +109,7 @@ async function run(options: Options): Promise<void> {
       out: options.out ?? null,
       model: options.writeModel ?? null,
     },
-    `${table}\n\n${counts.units} of ${counts.total} units masked (${formatPercent(counts.units / counts.total, 3)})`,
+    `${table}\n\n${counts.units} of ${counts.total} units masked (${formatPercent(counts.units / counts.total, 3)})${nothing}`,
   );
 }
 

@@ -57,13 +57,14 @@ interface Options extends ModelDataOptions, MaskingOptions, StoredFisherOptions 
   readonly targetLoss?: number;
   readonly hold?: boolean;
   readonly fineTune?: number;
-  readonly learningRate: number;
+  readonly learningRate?: number;
   readonly fineTuneSamples?: number;
   readonly out: string;
   readonly dryRun: boolean;
 }
 
 const DEFAULT_MAX_RATIO = 0.06;
+const DEFAULT_LEARNING_RATE = 0.01;
 
 function selectionOf(
   options: Options,
@@ -100,10 +101,22 @@ function selectionOf(
 }
 
 function fineTuneOf(options: Options): FineTuneConfig | undefined {
-  if (options.fineTune === undefined) return undefined;
+  if (options.fineTune === undefined) {
+    const stray =
+      options.fineTuneSamples !== undefined
+        ? "--fine-tune-samples"
+        : options.learningRate !== undefined
+          ? "--learning-rate"
+          : null;
+    if (stray === null) return undefined;
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      `Expected --fine-tune EPOCHS with ${stray} but received none`,
+    );
+  }
   return {
     epochs: options.fineTune,
-    learningRate: options.learningRate,
+    learningRate: options.learningRate ?? DEFAULT_LEARNING_RATE,
     batchSize: options.batch,
     optimizer: "sgd",
     momentum: 0.9,
@@ -324,9 +337,8 @@ export function register(program: Command): void {
     .option("--fine-tune-samples <N>", "remain samples to train on", wholeNumber(1))
     .option(
       "--learning-rate <X>",
-      "of fine-tuning or retraining",
+      "of --fine-tune; default 0.01",
       realNumber("--learning-rate", atLeastZero, "a number from 0"),
-      0.01,
     )
     .option("--hold", "keep masked weights at 0 in fine-tuning")
     .option("--no-hold", "let masked weights grow back in fine-tuning")

@@ -148,13 +148,21 @@ class Judge {
   }
 }
 
+function targetText({ accuracy, loss }: MethodContext["config"]["target"]): string {
+  const parts = [
+    accuracy === undefined ? null : `at most ${100 * accuracy} % right`,
+    loss === undefined ? null : `a mean loss of at least ${loss} nats`,
+  ];
+  return parts.filter((part) => part !== null).join(" and ");
+}
+
 function missed(context: MethodContext, last: RoundMetrics | undefined): string[] {
   if (last === undefined) return [];
   const share = (100 * last.ratio).toFixed(2);
   const accuracy = (100 * last.forgetAccuracy).toFixed(1);
   return [
     `The target was not reached: with ${share} % of the candidates masked (the most allowed) the forget set's training ` +
-      `samples are still right in ${accuracy} % of the cases (target: ${JSON.stringify(context.config.target)}).`,
+      `samples are still right in ${accuracy} % of the cases (target: ${targetText(context.config.target)}).`,
   ];
 }
 

@@ -79,7 +79,7 @@ describe("exit codes", () => {
 describe("the options of unlearn", () => {
   type Options = Parameters<typeof configOf>[0];
   const config = (options: Partial<Options> = {}) =>
-    configOf({ preset: "default", batch: 128, seed: 0, learningRate: 0.01, ...options } as Options);
+    configOf({ preset: "default", batch: 128, seed: 0, ...options } as Options);
 
   it("leave a preset as it is", () => {
     expect(config()).toEqual(presets.default.config);
@@ -134,6 +134,12 @@ describe("the options of unlearn", () => {
     await expectError(() => of({ ratio: 0.1, maxRatio: 1 }), "ERR_FM_ARGUMENT", "--max-ratio");
     const liu = { preset: "liu2023", maxRatio: 0.1 } as const;
     await expectError(() => of(liu), "ERR_FM_ARGUMENT", "--max-ratio");
+  });
+
+  it("of fine-tuning are refused without --fine-tune", () => {
+    for (const stray of [{ learningRate: 0.1 }, { fineTuneSamples: 50 }]) {
+      expect(() => config(stray)).toThrow(/--fine-tune EPOCHS/);
+    }
   });
 
   it("are refused by key when they do not fit the criterion", async () => {

@@ -260,7 +260,7 @@ describe("method fisher-masking", () => {
       });
       expect(metrics.masked.units).toBe(9);
       expect(metrics.warnings.join()).toMatch(/target was not reached: with 0\.96 % .* %/);
-      expect(metrics.warnings.join()).toContain('"loss":1000');
+      expect(metrics.warnings.join()).toContain("1000 nats");
     },
   );
 
