@@ -7,8 +7,8 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "mask/nan_report.h"
 #include "core/vector_clones.h"
+#include "mask/nan_report.h"
 
 namespace fishermask {
 namespace {

@@ -13,9 +13,9 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/vector_clones.h"
 #include "mask/nan_report.h"
 #include "mask/score_key.h"
-#include "core/vector_clones.h"
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
