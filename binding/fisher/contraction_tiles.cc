@@ -1,10 +1,11 @@
 // The fused tile kernel: squares of per-sample gradients of convolutions and sequence linears.
 //
 // A tile is (lanes × broadcasts) weights at one kernel position (kh, kw): lanes are 1 or 2 vectors
-// of consecutive channels of one operand, broadcasts up to 16 consecutive channels of the other.
-// For each sample the tile's gradient grows in registers over the valid positions (no im2col: only
-// addresses), is squared and added to the tile's f32 partial sums; every 16 samples those go to
-// f64, and after the batch to the caller's sums.
+// of consecutive channels of one operand, broadcasts up to 8 consecutive channels of the other (16
+// with one vector was no faster: 16->16 at 32x32, 178 against 179 GFLOP/s at a GEMM ceiling of 175
+// to 188, two threads, 2026-11-23). For each sample the tile's gradient grows in registers over the
+// valid positions (no im2col: only addresses), is squared and added to the tile's f32 partial sums;
+// every 16 samples those go to f64, and after the batch to the caller's sums.
 //
 //            x …  lanes: δ[p, o0 … o0+31]          (or a, where its channels are more)
 //   p = (y, x) →  broadcasts: a[p + (kh, kw), i0 … i0+7]
