@@ -92,35 +92,28 @@ HWY_INLINE void tile_any(const Tile& tile, const TilePass& pass, const float* la
   }
 }
 
-HWY_ATTR void run_tile(const Tile& tile, const TilePass& pass, const float* lane,
-                       const float* bcast, float* partial) {
+template <int kVectors>
+HWY_INLINE void tile_of_width(const Tile& tile, const TilePass& pass, const float* lane,
+                              const float* bcast, float* partial) {
   const auto width = static_cast<std::int64_t>(hn::Lanes(FloatTag()));
-  if (tile.vectors == 2) {
-    switch (tile.broadcasts) {
-      case 8:
-        return tile_any<2, 8>(tile, pass, lane, bcast, partial, width);
-      case 4:
-        return tile_any<2, 4>(tile, pass, lane, bcast, partial, width);
-      case 3:
-        return tile_any<2, 3>(tile, pass, lane, bcast, partial, width);
-      case 2:
-        return tile_any<2, 2>(tile, pass, lane, bcast, partial, width);
-      default:
-        return tile_any<2, 1>(tile, pass, lane, bcast, partial, width);
-    }
-  }
   switch (tile.broadcasts) {
     case 8:
-      return tile_any<1, 8>(tile, pass, lane, bcast, partial, width);
+      return tile_any<kVectors, 8>(tile, pass, lane, bcast, partial, width);
     case 4:
-      return tile_any<1, 4>(tile, pass, lane, bcast, partial, width);
+      return tile_any<kVectors, 4>(tile, pass, lane, bcast, partial, width);
     case 3:
-      return tile_any<1, 3>(tile, pass, lane, bcast, partial, width);
+      return tile_any<kVectors, 3>(tile, pass, lane, bcast, partial, width);
     case 2:
-      return tile_any<1, 2>(tile, pass, lane, bcast, partial, width);
+      return tile_any<kVectors, 2>(tile, pass, lane, bcast, partial, width);
     default:
-      return tile_any<1, 1>(tile, pass, lane, bcast, partial, width);
+      return tile_any<kVectors, 1>(tile, pass, lane, bcast, partial, width);
   }
+}
+
+HWY_ATTR void run_tile(const Tile& tile, const TilePass& pass, const float* lane,
+                       const float* bcast, float* partial) {
+  if (tile.vectors == 2) return tile_of_width<2>(tile, pass, lane, bcast, partial);
+  tile_of_width<1>(tile, pass, lane, bcast, partial);
 }
 
 std::int64_t vector_width() { return static_cast<std::int64_t>(hn::Lanes(FloatTag())); }

@@ -171,37 +171,41 @@ void FisherPass::reverse_gradients(const Batch& batch) {
   reverse(batch, batch.labels, ones, gradients_request());
 }
 
-void FisherPass::add_gradients() {
-  for (std::size_t p = 0; p < gradients_.size(); ++p) {
-    std::vector<double>& sums = gradients_[p];
-    if (sums.empty()) continue;
+namespace {
+
+// sums[p][i] += term(gradients[p][i]) for every parameter that has sums, elements spread over the
+// threads.
+template <typename Term>
+void add_terms(const std::vector<Tensor>& gradients, std::vector<std::vector<double>>& all,
+               const Term& term) {
+  constexpr std::int64_t kGrain = 1 << 14;
+  for (std::size_t p = 0; p < all.size(); ++p) {
+    double* sums = all[p].data();
     const auto add = [&](const auto* gradient) {
-      for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += static_cast<double>(gradient[i]);
+      parallel_for(static_cast<std::int64_t>(all[p].size()), kGrain,
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t i = begin; i < end; ++i) {
+                       sums[i] += term(static_cast<double>(gradient[i]));
+                     }
+                   });
     };
-    if (network_.real() == DType::kF64) {
-      add(batch_gradients_[p].as<double>());
+    if (all[p].empty()) continue;
+    if (gradients[p].dtype() == DType::kF64) {
+      add(gradients[p].as<double>());
     } else {
-      add(batch_gradients_[p].as<float>());
+      add(gradients[p].as<float>());
     }
   }
 }
 
+}  // namespace
+
+void FisherPass::add_gradients() {
+  add_terms(batch_gradients_, gradients_, [](double g) { return g; });
+}
+
 void FisherPass::add_weighted_squares(double weight) {
-  for (std::size_t p = 0; p < squares_.size(); ++p) {
-    std::vector<double>& sums = squares_[p];
-    if (sums.empty()) continue;
-    const auto add = [&](const auto* gradient) {
-      for (std::size_t i = 0; i < sums.size(); ++i) {
-        const auto g = static_cast<double>(gradient[i]);
-        sums[i] += weight * g * g;
-      }
-    };
-    if (network_.real() == DType::kF64) {
-      add(batch_gradients_[p].as<double>());
-    } else {
-      add(batch_gradients_[p].as<float>());
-    }
-  }
+  add_terms(batch_gradients_, squares_, [weight](double g) { return weight * g * g; });
 }
 
 std::vector<std::int32_t> FisherPass::class_labels(const Batch& batch, std::size_t label) {

@@ -1,4 +1,4 @@
-import { type DatasetView, type ImageDataset, subset } from "../data/dataset.js";
+import { type DatasetView, type ImageDataset, subset, wholeView } from "../data/dataset.js";
 import type { EngineNetwork, InputNormalization } from "../native/network.js";
 import { type Evaluation, evaluate } from "./accuracy.js";
 import { linearProbe } from "./probe.js";
@@ -35,14 +35,16 @@ export interface DetailedSnapshot {
   readonly trainPredictions: Int32Array;
 }
 
-function accuracyOf(evaluation: Evaluation, view: DatasetView, indices: Int32Array): number | null {
+// Both read an evaluation of the whole data set in file order: a sample's place is its index.
+function accuracyOf(
+  evaluation: Evaluation,
+  dataset: ImageDataset,
+  indices: Int32Array,
+): number | null {
   if (indices.length === 0) return null;
-  const place = new Map<number, number>();
-  for (const [i, index] of view.indices.entries()) place.set(index, i);
   let correct = 0;
   for (const index of indices) {
-    const i = place.get(index) as number;
-    if (evaluation.predictions[i] === view.dataset.labels[index]) correct++;
+    if (evaluation.predictions[index] === dataset.labels[index]) correct++;
   }
   return correct / indices.length;
 }
@@ -59,13 +61,6 @@ function classScores(dataset: ImageDataset, evaluation: Evaluation): ClassScore[
     const counts = evaluation.perClass[i] ?? { correct: 0, total: 0 };
     return { name, correct: counts.correct, total: counts.total };
   });
-}
-
-function all(dataset: ImageDataset): DatasetView {
-  return subset(
-    dataset,
-    Int32Array.from({ length: dataset.size }, (_, i) => i),
-  );
 }
 
 function mean(values: readonly (number | null | undefined)[]): number | null {
@@ -126,23 +121,23 @@ export async function takeSnapshot(
       onProgress: (done) => callbacks.progress(done),
     });
   };
-  const trainView = all(plan.train);
+  const trainView = wholeView(plan.train);
   const onTrain = await run("training samples", trainView);
   const withProbe = plan.probe.length > 0;
-  const testView = test === null ? null : all(test);
+  const testView = test === null ? null : wholeView(test);
   const onTest =
     testView === null
       ? null
       : await run("test samples", testView, withProbe ? plan.features : undefined);
   const testAccuracy = (indices: Int32Array): number | null =>
-    onTest === null || testView === null ? null : accuracyOf(onTest, testView, indices);
+    onTest === null || test === null ? null : accuracyOf(onTest, test, indices);
   const snapshot: Snapshot = {
     forget: {
-      train: accuracyOf(onTrain, trainView, plan.forgetTrain),
+      train: accuracyOf(onTrain, plan.train, plan.forgetTrain),
       test: testAccuracy(plan.forgetTest),
     },
     remain: {
-      train: accuracyOf(onTrain, trainView, plan.remainTrain),
+      train: accuracyOf(onTrain, plan.train, plan.remainTrain),
       test: testAccuracy(plan.remainTest),
     },
     perClass: {

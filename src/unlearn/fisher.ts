@@ -1,6 +1,7 @@
 import { batches } from "../data/batches.js";
 import { type DatasetView, subset } from "../data/dataset.js";
 import type { Graph } from "../model/graph.js";
+import { checkChoice } from "../native/choice.js";
 import { FishermaskError, throwIfAborted } from "../native/errors.js";
 import type { EngineNetwork, InputNormalization } from "../native/network.js";
 import {
@@ -42,15 +43,8 @@ export interface FisherResult {
 }
 
 function check(view: DatasetView, options: FisherOptions): void {
-  const one = (name: string, value: string, choices: readonly string[]): void => {
-    if (choices.includes(value)) return;
-    throw new FishermaskError(
-      "ERR_FM_ARGUMENT",
-      `Expected one of ${choices.join(", ")} for ${name} but received ${value}`,
-    );
-  };
-  one("labels", options.labels ?? "empirical", FISHER_LABELS);
-  one("gradient", options.gradient ?? "per-sample", FISHER_GRADIENTS);
+  checkChoice("labels", options.labels ?? "empirical", FISHER_LABELS);
+  checkChoice("gradient", options.gradient ?? "per-sample", FISHER_GRADIENTS);
   if (view.indices.length === 0) {
     throw new FishermaskError(
       "ERR_FM_ARGUMENT",

@@ -6,6 +6,7 @@ import {
 } from "../model/candidates.js";
 import type { Graph } from "../model/graph.js";
 import type { NativeScoring, NativeSelection } from "../native/addon.js";
+import { checkChoice } from "../native/choice.js";
 import { FishermaskError } from "../native/errors.js";
 import {
   applyKeepMask,
@@ -61,16 +62,9 @@ export interface MaskSelection {
 }
 
 function checkRule(rule: MaskRule): void {
-  const one = (name: string, value: string, choices: readonly string[]): void => {
-    if (choices.includes(value)) return;
-    throw new FishermaskError(
-      "ERR_FM_ARGUMENT",
-      `Expected one of ${choices.join(", ")} for ${name} but received ${value}`,
-    );
-  };
-  one("criterion", rule.criterion, Object.keys(criteria));
-  one("unit", rule.unit, UNITS);
-  one("scope", rule.scope, SCOPES);
+  checkChoice("criterion", rule.criterion, Object.keys(criteria));
+  checkChoice("unit", rule.unit, UNITS);
+  checkChoice("scope", rule.scope, SCOPES);
 }
 
 function needed<T>(value: T | null | undefined, what: string, criterion: string): T {
