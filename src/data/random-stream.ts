@@ -2,7 +2,7 @@ import { checkInteger } from "./check.js";
 import type { PhiloxKey } from "./philox.js";
 
 // What a seed's random numbers are for: the upper half of the stream, so that no two purposes share a stream.
-const kPurposes = { shuffle: 1, augment: 2, forget: 3 } as const;
+const kPurposes = { shuffle: 1, augment: 2, forget: 3, occlude: 4 } as const;
 
 /**
  * The stream of one purpose and epoch under a seed.

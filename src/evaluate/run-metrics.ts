@@ -51,6 +51,22 @@ export interface RoundMetrics {
   readonly forgetAccuracy: number;
   readonly forgetLoss: number;
   readonly remainAccuracy: number | null;
+  /** Guarded rounds: watched remain samples that were right before the run and are wrong now, as a share of the watched. */
+  readonly lost?: number | null;
+  /** Guarded rounds: the other way round. */
+  readonly gained?: number | null;
+  /** A step that was undone: its figures are those of the network that was tried. */
+  readonly rejected?: boolean;
+}
+
+/** What the shares of guarded rounds are of: `remainAccuracy`, `lost` and `gained` are of watched, occluded copies. */
+export interface RoundWatch {
+  /** Forget samples judged, as they are. */
+  readonly judged: number;
+  /** Remain samples watched. */
+  readonly watched: number;
+  /** Side of the square hidden of each, as a share of the shorter side. */
+  readonly occlusion: number;
 }
 
 /** Histogram of the finite scores of the last selection: counts[i] lies in [edges[i], edges[i+1]). */
@@ -104,6 +120,8 @@ export interface RunMetrics {
   readonly retrained: Snapshot | null;
   readonly masked: MaskSummary;
   readonly rounds: readonly RoundMetrics[];
+  /** Of guarded rounds. Absent: the rounds' remain samples are shown as they are. */
+  readonly watch?: RoundWatch;
   readonly scores: ScoreHistogram | null;
   readonly fineTuning: readonly EpochMetrics[];
   readonly stages: readonly { readonly name: string; readonly seconds: number }[];

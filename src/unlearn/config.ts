@@ -23,6 +23,23 @@ export interface FisherConfig {
   readonly remainSamples: number | null;
 }
 
+/**
+ * At most a share each round, the Fishers taken anew, each step kept only where it brings more than it costs the remain set;
+ * until the target is reached, `maxRatio` is masked, or no step is kept any more. Needs a target accuracy.
+ */
+export interface GuardedSelection {
+  readonly kind: "guarded";
+  /** The largest share of the candidates that a round masks; above 0. */
+  readonly ratioPerRound: number;
+  readonly maxRatio: number;
+  /** Samples of the remain set that are watched, the same number of each class; null: all. */
+  readonly watchSamples: number | null;
+  /** Side of the square that is hidden of a watched sample, as a share of its shorter side, 0 .. below 1; 0: nothing. */
+  readonly occlusion: number;
+  /** What a lost remain sample counts against a recognised forget sample, both as numbers of the whole sets. */
+  readonly lostWeight: number;
+}
+
 /** How much is masked. */
 export type SelectionConfig =
   /** One selection of this share of the candidates. */
@@ -30,7 +47,8 @@ export type SelectionConfig =
   /** The smallest share, up to `maxRatio`, that reaches the target, from one pair of Fishers. */
   | { readonly kind: "adaptive"; readonly maxRatio: number }
   /** A share each round, the Fishers taken anew, until the target is reached or `maxRatio` is masked. */
-  | { readonly kind: "iterated"; readonly ratioPerRound: number; readonly maxRatio: number };
+  | { readonly kind: "iterated"; readonly ratioPerRound: number; readonly maxRatio: number }
+  | GuardedSelection;
 
 /** When the forget set counts as forgotten: all that is given must hold, on the forget set's training samples. */
 export interface TargetConfig {
@@ -115,7 +133,7 @@ export function resolveConfig(preset: Preset, overrides: UnlearnOverrides = {}):
   return resolved;
 }
 
-const SELECTIONS: readonly SelectionConfig["kind"][] = ["fixed", "adaptive", "iterated"];
+const SELECTIONS: readonly SelectionConfig["kind"][] = ["fixed", "adaptive", "iterated", "guarded"];
 const OPTIMIZERS: readonly FineTuneConfig["optimizer"][] = ["sgd", "adamw"];
 const SCHEDULES: readonly Schedule["kind"][] = ["constant", "cosine", "step"];
 
@@ -163,6 +181,24 @@ function checkCriterionOptions(name: CriterionName, options: CriterionOptions): 
   }
 }
 
+function checkGuarded(selection: GuardedSelection, config: UnlearnConfig): void {
+  count("selection.watchSamples", selection.watchSamples);
+  if (!(selection.occlusion >= 0 && selection.occlusion < 1)) {
+    throw wrong("selection.occlusion", "a number from 0 to below 1", selection.occlusion);
+  }
+  atLeastZero("selection.lostWeight", selection.lostWeight);
+  if (config.target.accuracy === undefined) {
+    throw wrong("target.accuracy", "an accuracy with guarded selection", "none");
+  }
+  const { needs } = criteria[config.criterion];
+  if (!(needs.forgetGradient && needs.remainFisher)) {
+    // The forget gradient carries what was lost, the remain Fisher what the rest needs.
+    const expected =
+      "one of the forget gradient and the remain Fisher (directional) with guarded selection";
+    throw wrong("criterion", expected, `${config.criterion}; the other kinds take any`);
+  }
+}
+
 function checkSelection(config: UnlearnConfig): void {
   const { selection, target } = config;
   oneOf("selection.kind", selection.kind, SELECTIONS);
@@ -171,18 +207,19 @@ function checkSelection(config: UnlearnConfig): void {
     return;
   }
   share("selection.maxRatio", selection.maxRatio);
-  if (selection.kind === "iterated") {
+  if (selection.kind !== "adaptive") {
     share("selection.ratioPerRound", selection.ratioPerRound);
     if (selection.ratioPerRound === 0)
       throw wrong("selection.ratioPerRound", "a number above 0", 0);
   }
-  // Both mask a number of units and not a share of each ranking.
+  // They mask a number of units and not a share of each ranking.
   if (config.scope !== "global") {
     throw wrong("scope", `global with ${selection.kind} selection`, config.scope);
   }
   if (target.accuracy === undefined && target.loss === undefined) {
     throw wrong("target", `an accuracy or a loss with ${selection.kind} selection`, "neither");
   }
+  if (selection.kind === "guarded") checkGuarded(selection, config);
 }
 
 function checkSchedule(schedule: Schedule): void {

@@ -1,5 +1,10 @@
 import type { ImageDataset } from "../data/dataset.js";
-import type { EpochMetrics, RoundMetrics, ScoreHistogram } from "../evaluate/run-metrics.js";
+import type {
+  EpochMetrics,
+  RoundMetrics,
+  RoundWatch,
+  ScoreHistogram,
+} from "../evaluate/run-metrics.js";
 import type { Model } from "../model/model.js";
 import type { EngineNetwork, InputNormalization } from "../native/network.js";
 import type { UnlearnConfig } from "./config.js";
@@ -39,6 +44,8 @@ export interface MethodOutcome {
   /** Null: the method masks nothing. */
   readonly masks: MaskSet | null;
   readonly rounds: readonly RoundMetrics[];
+  /** What the rounds' shares are of, where it is not plain samples. */
+  readonly watch?: RoundWatch | undefined;
   readonly scores: ScoreHistogram | null;
   readonly fineTuning: readonly EpochMetrics[];
   /** The Fishers of the last round, for the run directory. */

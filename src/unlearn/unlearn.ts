@@ -303,6 +303,7 @@ export async function unlearn(request: UnlearnRequest): Promise<UnlearnResult> {
     retrained: null,
     masked: maskSummary(config, outcome.masks),
     rounds: outcome.rounds,
+    ...(outcome.watch === undefined ? {} : { watch: outcome.watch }),
     scores: outcome.scores,
     fineTuning: outcome.fineTuning,
     stages: clock.stages(),

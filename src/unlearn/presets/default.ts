@@ -3,7 +3,7 @@ import { definePreset } from "../config.js";
 export const preset = definePreset({
   name: "default",
   summary:
-    "Softened logits, directional scores, the head left alone, a little each round until forgotten.",
+    "Softened logits, directional scores, the head left alone, a little each round, kept only where it pays.",
   source: "fishermask: docs/method.md says what was measured",
   config: {
     method: "fisher-masking",
@@ -24,8 +24,15 @@ export const preset = definePreset({
     exclude: [],
     // Masking the head hides a class without removing it.
     excludeHead: true,
-    selection: { kind: "iterated", ratioPerRound: 0.002, maxRatio: 0.06 },
-    target: { accuracy: 0.01, samples: 500 },
+    selection: {
+      kind: "guarded",
+      ratioPerRound: 0.001,
+      maxRatio: 0.01,
+      watchSamples: 1800,
+      occlusion: 0.25,
+      lostWeight: 1,
+    },
+    target: { accuracy: 0.003, samples: 1000 },
     hold: true,
     fineTune: null,
     seed: 0,

@@ -97,10 +97,10 @@ describe("scaleWord", () => {
 
 describe("randomStream", () => {
   it("separates purposes and epochs", () => {
-    const streams = (["shuffle", "augment", "forget"] as const).flatMap((purpose) =>
+    const streams = (["shuffle", "augment", "forget", "occlude"] as const).flatMap((purpose) =>
       [0, 1, 2 ** 32 - 1].map((epoch) => randomStream(purpose, 1, epoch).stream),
     );
-    expect(new Set(streams).size).toBe(9);
+    expect(new Set(streams).size).toBe(12);
     expect(streams.every(Number.isSafeInteger)).toBe(true);
   });
 

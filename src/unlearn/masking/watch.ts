@@ -1,0 +1,106 @@
+import { type DatasetView, subset } from "../../data/dataset.js";
+import { meanPixel, occludedCopy } from "../../data/occlude.js";
+import type { RoundMetrics, RoundWatch } from "../../evaluate/run-metrics.js";
+import type { GuardedSelection } from "../config.js";
+import type { MethodContext } from "../method.js";
+import { drawSamples, drawStratified, without } from "../sampling.js";
+import { evaluateBoth } from "./judge.js";
+
+/** Watching fewer would say nothing. */
+const kFewestWatched = 2;
+/** Not a round's number: the watched samples are no Fisher's draw. */
+const kWatchDraw = 3_000_017;
+
+/** The samples that the guarded rule weighs against each other. None is reserved. */
+export interface Watch {
+  /** Forget samples as they are. */
+  readonly judged: DatasetView;
+  /** Remain samples, occluded, as a data set of their own; null where there are too few. */
+  readonly watched: DatasetView | null;
+  /** What one lost watched sample counts against one recognised judged sample. */
+  readonly weightOfLost: number;
+}
+
+/** What the watch sees of a network. */
+export interface Sighting {
+  /** Indices into the training data of the judged samples that are right. */
+  readonly recognised: Int32Array;
+  readonly forgetAccuracy: number;
+  readonly forgetLoss: number;
+  /** (watched,): 1 where right. */
+  readonly right: Uint8Array;
+}
+
+/**
+ * Draws the samples to watch. Both samples stand for their whole sets: a watched remain sample for |D_r| / watched, a judged
+ * forget sample for |D_f| / judged, so that `weightOfLost` = lostWeight · (|D_r| / watched) / (|D_f| / judged).
+ */
+export function openWatch(context: MethodContext, selection: GuardedSelection): Watch {
+  const { config, train, forget, remain, reserved, normalization } = context;
+  const { watchSamples, occlusion, lostWeight } = selection;
+  const judged = drawSamples(without(forget, reserved), config.target.samples, config.seed, 0);
+  const open = without(remain, reserved);
+  const drawn = drawStratified(train, open, watchSamples, config.seed, kWatchDraw);
+  const enough = drawn.length >= kFewestWatched;
+  const scale = ((remain.length / drawn.length) * judged.length) / forget.length;
+  const fill = meanPixel(normalization);
+  const hide = { side: occlusion, seed: config.seed, fill };
+  return {
+    judged: subset(train, judged),
+    watched: enough ? occludedCopy(subset(train, drawn), hide) : null,
+    weightOfLost: enough ? lostWeight * scale : 0,
+  };
+}
+
+/** For the metrics: what the rounds' shares are of. */
+export function describeWatch(watch: Watch, selection: GuardedSelection): RoundWatch {
+  return {
+    judged: watch.judged.indices.length,
+    watched: watch.watched?.indices.length ?? 0,
+    occlusion: selection.occlusion,
+  };
+}
+
+/** Looks at the present network. @throws as `evaluate` */
+export async function look(context: MethodContext, watch: Watch): Promise<Sighting> {
+  const { forget, remain } = await evaluateBoth(context, watch.judged, watch.watched);
+  const { dataset, indices } = watch.judged;
+  const isRight = (prediction: number | undefined, label: number | undefined): boolean =>
+    prediction === label;
+  const copies = watch.watched?.dataset.labels;
+  return {
+    recognised: indices.filter((index, i) => isRight(forget.predictions[i], dataset.labels[index])),
+    forgetAccuracy: forget.correct / forget.total,
+    forgetLoss: forget.meanLoss,
+    right: Uint8Array.from(remain?.predictions ?? [], (prediction, i) =>
+      isRight(prediction, copies?.[i]) ? 1 : 0,
+    ),
+  };
+}
+
+/** Places, in the watched data set, of the copies that were right and are wrong. */
+export function lostSince(before: Sighting, now: Sighting): Int32Array {
+  const places = Int32Array.from(before.right.keys());
+  return places.filter((i) => before.right[i] === 1 && now.right[i] === 0);
+}
+
+/** What is still wrong with a network, in judged forget samples: those recognised, and the lost at their weight. */
+export function costOf(watch: Watch, before: Sighting, now: Sighting): number {
+  return now.recognised.length + watch.weightOfLost * lostSince(before, now).length;
+}
+
+/** The part of a round's metrics that a sighting gives. */
+export function measuresOf(
+  before: Sighting,
+  now: Sighting,
+): Pick<RoundMetrics, "forgetAccuracy" | "forgetLoss" | "remainAccuracy" | "lost" | "gained"> {
+  const watched = now.right.length;
+  const shareOf = (count: number): number | null => (watched === 0 ? null : count / watched);
+  return {
+    forgetAccuracy: now.forgetAccuracy,
+    forgetLoss: now.forgetLoss,
+    remainAccuracy: shareOf(now.right.reduce((sum, right) => sum + right, 0)),
+    lost: shareOf(lostSince(before, now).length),
+    gained: shareOf(lostSince(now, before).length),
+  };
+}
