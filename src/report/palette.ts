@@ -10,6 +10,7 @@ export const COLOUR = {
   masked: "var(--fm-masked, #d98a00)",
   retrained: "var(--fm-retrained, #009e73)",
   forgotten: "var(--fm-forgotten, #d55e00)",
+  probe: "var(--fm-probe, #a8487f)",
   neutral: "var(--fm-neutral, #b6bcc6)",
   surface: "var(--fm-surface, #ffffff)",
 } as const;

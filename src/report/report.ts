@@ -1,21 +1,18 @@
 import type { RunMetrics, SampleImage } from "../evaluate/run-metrics.js";
 import { DEFINITIONS } from "./definitions.js";
-import {
-  formatCount,
-  formatPercent,
-  formatPoints,
-  formatSeconds,
-  formatShare,
-  NOT_MEASURED,
-} from "./format.js";
+import { figure } from "./figure.js";
 import { EMPTY_HTML, html, named, SafeHtml } from "./html.js";
-import { plotClasses, plotFineTuning, plotRounds, plotScores, plotTensors } from "./plots.js";
+import { plotClasses, plotScores, plotTensors } from "./plots.js";
+import { probeVerdict } from "./probe-verdict.js";
+import { courseSection } from "./section-course.js";
+import { stageTable } from "./section-mask-stages.js";
 import { resultsSection } from "./section-results.js";
 import { runSection, stagesSection, warningsSection } from "./section-run.js";
 import { samplesSection } from "./section-samples.js";
 import { tensorTable } from "./section-tensors.js";
+import { tiles } from "./section-tiles.js";
 import { REPORT_STYLE } from "./style.js";
-import { accuracyChange, summaryParagraph, totalSeconds, whatWasAsked } from "./summary.js";
+import { summaryParagraph, whatWasAsked } from "./summary.js";
 import { findings } from "./verdict.js";
 
 // Nothing may be loaded and nothing may run: what a hostile name could smuggle in has no effect.
@@ -27,32 +24,6 @@ function header(metrics: RunMetrics): SafeHtml {
 <p class="subtitle">${named(metrics.model.arch, 60)}, asked to forget ${whatWasAsked(metrics)} · ${named(metrics.createdAt, 40)}</p></header>`;
 }
 
-function tile(what: string, figure: SafeHtml, aside: string): SafeHtml {
-  return html`<div class="tile"><div class="what">${what}</div><div class="figure">${figure}</div><div class="aside">${aside}</div></div>`;
-}
-
-function accuracyTile(metrics: RunMetrics, part: "forget" | "remain"): SafeHtml {
-  const what = part === "forget" ? "Forgotten" : "Remaining";
-  const change = accuracyChange(metrics, part);
-  if (change === null) {
-    return tile(`${what}, accuracy`, html`${NOT_MEASURED}`, "not measured");
-  }
-  return tile(
-    `${what}, ${change.set} accuracy`,
-    html`<small>${formatPercent(change.before)} →</small> ${formatPercent(change.after)}`,
-    `${formatPoints(change.after - change.before)} points`,
-  );
-}
-
-function tiles(metrics: RunMetrics): SafeHtml {
-  const { masked } = metrics;
-  return html`<div class="tiles">${accuracyTile(metrics, "forget")}${accuracyTile(metrics, "remain")}${tile(
-    `Masked ${masked.unit}s`,
-    html`${formatShare(masked.ratio)}`,
-    `${formatCount(masked.units)} of ${formatCount(masked.total)}`,
-  )}${tile("Time", html`${formatSeconds(totalSeconds(metrics))}`, `on ${metrics.device.used.slice(0, 40)}`)}</div>`;
-}
-
 function summarySection(metrics: RunMetrics): SafeHtml {
   const items = findings(metrics).map(
     ({ level, title, text }) => html`<li class="${level}"><b>${title}</b> ${text}</li>`,
@@ -62,17 +33,14 @@ function summarySection(metrics: RunMetrics): SafeHtml {
   }<p class="note">These are measurements on the samples named here: evidence of how the written network behaves, no proof that nothing of the data is left in it.</p></section>`;
 }
 
-function figure(svg: string | null, caption: string): SafeHtml {
-  // The plot's serialiser has escaped its texts.
-  return svg === null
-    ? EMPTY_HTML
-    : html`<figure class="plot">${new SafeHtml(svg)}<figcaption>${caption}</figcaption></figure>`;
-}
-
 function classesSection(metrics: RunMetrics): SafeHtml {
+  const hidden =
+    probeVerdict(metrics).state === "found"
+      ? " These are the answers at the output; the features still tell the forgotten class apart."
+      : "";
   const classes = figure(
     plotClasses(metrics),
-    "The longer the bar between the two marks, the more the class changed. The shaded rows should move far to the left; all others should stay.",
+    `The longer the bar between the two marks, the more the class changed. The shaded rows should move far to the left; all others should stay.${hidden}`,
   );
   return classes.markup === ""
     ? EMPTY_HTML
@@ -89,20 +57,7 @@ function maskSection(metrics: RunMetrics): SafeHtml {
   )}`;
   return plots.markup === ""
     ? EMPTY_HTML
-    : html`<section><h2>Where the mask falls</h2>${plots}${tensorTable(metrics)}</section>`;
-}
-
-function courseSection(metrics: RunMetrics): SafeHtml {
-  const plots = html`${figure(
-    plotRounds(metrics),
-    "The forgotten accuracy should fall while the remaining accuracy stays. The figures beside the marks are the share masked so far.",
-  )}${figure(
-    plotFineTuning(metrics),
-    "Fine-tuning sees the remain set alone; the accuracy is that of its training samples.",
-  )}`;
-  return plots.markup === ""
-    ? EMPTY_HTML
-    : html`<section><h2>The course of the run</h2>${plots}</section>`;
+    : html`<section><h2>Where the mask falls</h2>${stageTable(metrics)}${plots}${tensorTable(metrics)}</section>`;
 }
 
 function definitionsSection(): SafeHtml {

@@ -2,10 +2,10 @@
 export const REPORT_STYLE = `
 :root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--ink:#1b1f24;--soft:#5b6470;--line:#e1e5ea;--tint:#eef4fa;
 --accent:#0067a3;--good:#00795a;--caution:#b34700;--good-tint:#e9f6f1;--caution-tint:#fdf1e7;--note-tint:#f1f3f6;
---fm-before:#6b7280;--fm-after:#0072b2;--fm-masked:#d98a00;--fm-retrained:#009e73;--fm-forgotten:#d55e00;--fm-neutral:#b6bcc6;--fm-surface:#fff}
+--fm-before:#6b7280;--fm-after:#0072b2;--fm-masked:#d98a00;--fm-retrained:#009e73;--fm-forgotten:#d55e00;--fm-probe:#a8487f;--fm-neutral:#b6bcc6;--fm-surface:#fff}
 @media screen and (prefers-color-scheme:dark){:root{--page:#0f1318;--card:#171c23;--ink:#e5e9ee;--soft:#9aa5b1;--line:#2a323c;--tint:#1b2a38;
 --accent:#6cb8ea;--good:#4ecba5;--caution:#ff9c57;--good-tint:#13291f;--caution-tint:#33210f;--note-tint:#1f262f;
---fm-before:#a7b0bb;--fm-after:#4fb0ea;--fm-masked:#f0b040;--fm-retrained:#3fcf9f;--fm-forgotten:#ff8a3d;--fm-neutral:#56616e;--fm-surface:#171c23}}
+--fm-before:#a7b0bb;--fm-after:#4fb0ea;--fm-masked:#f0b040;--fm-retrained:#3fcf9f;--fm-forgotten:#ff8a3d;--fm-probe:#e59ac6;--fm-neutral:#56616e;--fm-surface:#171c23}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;-webkit-text-size-adjust:100%}
 main{max-width:1000px;margin:0 auto;padding:40px 24px 64px}
@@ -19,8 +19,12 @@ section{margin:0 0 20px;padding:24px 28px;background:var(--card);border:1px soli
 .lead{margin:0;font-size:17px;line-height:1.65;max-width:80ch}
 .note{margin:12px 0 0;color:var(--soft);font-size:14px;max-width:90ch}
 h2+.note{margin:-8px 0 16px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:12px;margin:0 0 20px}
-.tile{padding:16px 20px;background:var(--card);border:1px solid var(--line);border-radius:10px}
+.note.gap{margin-bottom:32px}
+.tiles{display:grid;grid-template-columns:repeat(6,minmax(0,1fr));gap:12px;margin:0 0 20px}
+.tile{grid-column:span 2;padding:16px 20px;background:var(--card);border:1px solid var(--line);border-radius:10px}
+.tile:nth-child(n+4){grid-column:span 3}
+.tile.caution{border-color:var(--caution);background:var(--caution-tint)}
+.tile.caution .figure{color:var(--caution)}
 .tile .what{color:var(--soft);font-size:13px}
 .tile .figure{font-size:26px;line-height:1.3;font-weight:650;letter-spacing:-.02em;font-variant-numeric:tabular-nums;white-space:nowrap}
 .tile .figure small{font-size:15px;font-weight:500;color:var(--soft);letter-spacing:0}
@@ -47,7 +51,8 @@ tbody th,tfoot th{text-align:left}
 .list tbody tr>*{border-bottom:1px solid var(--line)}
 .list tfoot>tr>*{font-weight:600}
 .list .code,code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;font-size:13px}
-.stages .bar{width:45%}
+.stages .bar{width:45%;min-width:120px}
+.stages thead td{border-bottom:1px solid var(--line)}
 .stages .bar span{display:block;height:10px;min-width:1px;border-radius:2px;background:var(--fm-after);print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .plot{margin:0 0 36px}
 .plot:last-child{margin-bottom:0}
@@ -75,11 +80,14 @@ dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 .terms{display:grid;grid-template-columns:150px minmax(0,1fr);gap:8px 16px;font-size:15px}
 .terms dt{font-weight:600}
 footer{color:var(--soft);font-size:13px}
+@media screen and (max-width:780px){.tiles{grid-template-columns:repeat(2,minmax(0,1fr))}.tile,.tile:nth-child(n+4){grid-column:span 1}.tile:last-child{grid-column:1/-1}}
+@media screen and (max-width:480px){.tiles{grid-template-columns:minmax(0,1fr)}}
+@media screen and (max-width:720px){.plot svg{width:680px}}
 @media(max-width:640px){main{padding:20px 12px 40px}section{padding:18px 16px}.pairs{grid-template-columns:1fr}.terms{grid-template-columns:1fr;gap:2px}.terms dd{margin-bottom:10px}}
 @media print{:root{--page:#fff;--soft:#3d444d}body{font-size:11pt}main{max-width:none;padding:0}
 section{border:0;padding:0;margin:0 0 22pt}.tile{border-color:#999}.plot,.tile,.sample,.findings li,tr{break-inside:avoid}h2,h3,h2+.note{break-after:avoid}
 .scroll{overflow:visible}th,td{padding:4px 7px}.results,.results thead th,.results .change,.note,.plot figcaption{font-size:9pt}.results{break-inside:avoid}.lead{font-size:11pt}.findings li{font-size:10pt}
-.tiles{grid-template-columns:repeat(4,minmax(0,1fr))}.tile{padding:8px 12px}.tile .figure{font-size:15pt}.tile .figure small{font-size:9pt}
+.tile{padding:8px 12px}.tile .figure{font-size:15pt}.tile .figure small{font-size:9pt}
 .gallery{grid-template-columns:repeat(6,minmax(0,1fr))}.pairs{font-size:9pt}.terms{font-size:10pt}
 .results .written,.findings li{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 `;

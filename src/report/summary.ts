@@ -1,6 +1,7 @@
 import type { RunMetrics } from "../evaluate/run-metrics.js";
 import { formatCount, formatPercent, formatPoints, formatSeconds, formatShare } from "./format.js";
 import { type HtmlValue, html, named, type SafeHtml } from "./html.js";
+import { isAccepted, type Round } from "./rounds.js";
 
 const kMaxClasses = 6;
 const kMaxRequestLength = 60;
@@ -42,14 +43,21 @@ function asked(metrics: RunMetrics): SafeHtml {
   }. `;
 }
 
+function howManyRounds(rounds: readonly Round[]): string {
+  // Round 0 is the look before anything is masked.
+  const steps = rounds.filter(({ round }) => round > 0);
+  const accepted = steps.filter(isAccepted).length;
+  const undone = steps.length - accepted;
+  const trials = undone > 0 ? ` (${plural(undone, "more trial")} undone)` : "";
+  return steps.length > 1 ? ` in ${plural(accepted, "round")}${trials}` : "";
+}
+
 function masked(metrics: RunMetrics): SafeHtml {
   const { units, total, unit, ratio, criterion } = metrics.masked;
   if (units === 0) {
     return html`No ${unit} was masked${tuned(metrics)}. `;
   }
-  // Round 0 is the look before anything is masked.
-  const rounds = metrics.rounds.filter(({ round }) => round > 0).length;
-  const inRounds = rounds > 1 ? ` in ${rounds} rounds` : "";
+  const inRounds = howManyRounds(metrics.rounds);
   return html`${formatCount(units)} of ${plural(total, unit)} (${formatShare(ratio)}), chosen by the criterion ${named(
     criterion,
     40,

@@ -1,6 +1,8 @@
 import type { RunMetrics } from "../evaluate/run-metrics.js";
 import { classRows, worstRemainingClass } from "./class-rows.js";
 import { formatPercent, formatShare } from "./format.js";
+import { guessing, type ProbeVerdict, probeVerdict } from "./probe-verdict.js";
+import { lastQuarter } from "./tensor-groups.js";
 import { tensorRows } from "./tensor-rows.js";
 import { cleanText } from "./text.js";
 
@@ -11,21 +13,11 @@ export interface Finding {
   readonly text: string;
 }
 
-// The probe "still finds" a class when it keeps at least half of its accuracy and is well above guessing.
-const kProbeKept = 0.5;
-const kProbeAboveGuessing = 2;
-// Two networks trained from different seeds differ by about this much.
-const kRetrainedTolerance = 0.02;
 const kConcentrated = 0.5;
+const kNextToOutput = 0.9;
 const kMaxNameLength = 40;
 // The keys under which a configuration may state the accuracy to reach.
 const kTargetKeys = ["target", "targetAccuracy", "forgetTarget"];
-
-/** Accuracy of guessing among the classes; null when they are not known. */
-export function guessing(metrics: RunMetrics): number | null {
-  const classes = metrics.data.classes.length;
-  return classes > 0 ? 1 / classes : null;
-}
 
 interface Target {
   readonly accuracy: number;
@@ -54,59 +46,113 @@ function targetOf(metrics: RunMetrics): Target | null {
     : { accuracy: chance, origin: `guessing among ${metrics.data.classes.length} classes` };
 }
 
-function targetFinding(metrics: RunMetrics): Finding | null {
+interface Reached {
+  readonly reached: boolean;
+  readonly text: string;
+}
+
+function targetReached(metrics: RunMetrics): Reached | null {
   const target = targetOf(metrics);
   const onTrain = metrics.after.forget.train !== null;
   const accuracy = metrics.after.forget.train ?? metrics.after.forget.test;
   if (target === null || accuracy === null) {
     return null;
   }
-  const reached = accuracy <= target.accuracy;
   const set = onTrain ? "training" : "test";
   return {
-    level: reached ? "good" : "caution",
-    title: reached ? "The target was reached." : "The target was not reached.",
+    reached: accuracy <= target.accuracy,
     text:
       `The written network still labels ${formatPercent(accuracy)} of the forget ${set} samples correctly; ` +
       `${target.origin} is ${formatPercent(target.accuracy)}.`,
   };
 }
 
-function probeFinding(metrics: RunMetrics): Finding {
-  const after = metrics.after.probe?.forget ?? null;
-  if (after === null) {
-    return {
-      level: "info",
-      title: "The features were not probed.",
-      text: "This run did not measure whether a linear probe still finds what was to be forgotten inside the network.",
-    };
-  }
-  const before = metrics.before.probe?.forget ?? null;
-  const retrained = metrics.retrained?.probe?.forget ?? null;
-  const was = before === null ? "" : ` (before: ${formatPercent(before)})`;
-  const found = `A linear probe on the features recognises it in ${formatPercent(after)} of the test samples${was}.`;
-  if (retrained !== null && after <= retrained + kRetrainedTolerance) {
-    return {
-      level: "good",
-      title: "The features tell no more than those of a retrained network.",
-      text: `${found} On the network retrained without it, the probe reaches ${formatPercent(retrained)}.`,
-    };
-  }
-  const floor = kProbeAboveGuessing * (guessing(metrics) ?? 0);
-  if (after >= Math.max(kProbeKept * (before ?? 1), floor)) {
-    return {
-      level: "caution",
-      title: "Hidden at the output, still present in the features.",
-      text: `${found} Whoever has the weights can read it back.${compared(retrained)}`,
-    };
-  }
-  return { level: "info", title: "The features were changed.", text: found + compared(retrained) };
-}
-
 function compared(retrained: number | null): string {
   return retrained === null
     ? " There is no retrained network here to compare with."
     : ` On a network retrained without it, the probe reaches ${formatPercent(retrained)}.`;
+}
+
+function probeText({ before, after, retrained }: ProbeVerdict): string {
+  const was = before === null ? "" : ` (before: ${formatPercent(before)})`;
+  return `A linear probe on the features recognises it in ${formatPercent(after)} of the test samples${was}.${compared(retrained)}`;
+}
+
+function probeFinding(probe: ProbeVerdict): Finding {
+  switch (probe.state) {
+    case "not-probed":
+      return {
+        level: "info",
+        title: "The features were not probed.",
+        text: "This run did not measure whether a linear probe still finds what was to be forgotten inside the network.",
+      };
+    case "as-retrained":
+      return {
+        level: "good",
+        title: "The features tell no more than those of a retrained network.",
+        text: probeText(probe),
+      };
+    case "found":
+      return {
+        level: "caution",
+        title: "Still present in the features.",
+        text: `${probeText(probe)} Whoever has the weights can read it back.`,
+      };
+    case "weakened":
+      return { level: "info", title: "The features were changed.", text: probeText(probe) };
+  }
+}
+
+// What the output says and what the features hold belong together: a reached target is good news only where a probe looked
+// and did not find the class again.
+function forgettingFindings(metrics: RunMetrics): Finding[] {
+  const target = targetReached(metrics);
+  const probe = probeVerdict(metrics);
+  if (target === null) {
+    return [probeFinding(probe)];
+  }
+  if (!target.reached) {
+    return [
+      { level: "caution", title: "The target was not reached.", text: target.text },
+      probeFinding(probe),
+    ];
+  }
+  if (probe.state === "found") {
+    return [
+      {
+        level: "caution",
+        title: "Forgotten at the output only.",
+        text: `${target.text} ${probeText(probe)} Whoever has the weights can read it back.`,
+      },
+    ];
+  }
+  const looked = probe.state !== "not-probed";
+  return [
+    {
+      level: looked ? "good" : "info",
+      title: looked ? "The target was reached." : "The target was reached at the output.",
+      text: target.text,
+    },
+    probeFinding(probe),
+  ];
+}
+
+// What was masked next to the output leaves the features before it as they were.
+function nextToOutputFinding(metrics: RunMetrics): Finding | null {
+  const { unit, units } = metrics.masked;
+  const rows = tensorRows(metrics.masked).filter((row) => row.total > 0);
+  const last = lastQuarter(rows);
+  const inLast = last.reduce((sum, row) => sum + row.masked, 0);
+  if (units === 0 || inLast <= kNextToOutput * units) {
+    return null;
+  }
+  const { state } = probeVerdict(metrics);
+  const place = last.length === 1 ? "the last tensor" : `the last ${last.length} tensors`;
+  return {
+    level: state === "found" || state === "not-probed" ? "caution" : "info",
+    title: "The mask sits next to the output.",
+    text: `${formatShare(inLast / units)} of the masked ${unit}s are in ${place} of ${rows.length}; what comes before was hardly touched.`,
+  };
 }
 
 // Masking the classifier's row of a class hides it and leaves the features as they were: most of a mask in one tensor is a sign.
@@ -138,15 +184,13 @@ function worstFinding(metrics: RunMetrics): Finding | null {
   };
 }
 
-/** What must be said plainly: was the target reached, what does the probe find, who paid, where does the mask sit. */
+/** What must be said plainly: is it forgotten at the output and in the features, who paid, where does the mask sit. */
 export function findings(metrics: RunMetrics): Finding[] {
+  const { train, test } = metrics.after.forget;
   const all = [
-    targetFinding(metrics),
-    metrics.after.forget.train === null && metrics.after.forget.test === null
-      ? null
-      : probeFinding(metrics),
+    ...(train === null && test === null ? [] : forgettingFindings(metrics)),
     worstFinding(metrics),
-    concentrationFinding(metrics),
+    nextToOutputFinding(metrics) ?? concentrationFinding(metrics),
   ];
   return all.filter((finding) => finding !== null);
 }

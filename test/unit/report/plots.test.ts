@@ -157,6 +157,72 @@ describe("plotRounds", () => {
   });
 });
 
+describe("plotRounds of a guarded run", () => {
+  const guarded = (changes: Partial<RunMetrics> = {}) =>
+    sampleMetrics({
+      config: { selection: { kind: "guarded" } },
+      rounds: sampleMetrics().rounds.map((round, i) => ({
+        ...round,
+        lost: 0.01,
+        gained: 0.002,
+        rejected: i === 2 || i === 7,
+        probe: i % 2 === 0 ? { forget: 0.9 - 0.01 * i, remain: 0.9 } : null,
+      })),
+      ...changes,
+    });
+
+  it("draws undone trials as hollow marks that no line joins", () => {
+    const { document, count } = draw(plotRounds, guarded());
+    const label = "forgotten by share masked";
+    // Ten accepted marks and their line.
+    expect(count(label)).toBe(11);
+    expect(count(`${label}, undone`)).toBe(2);
+    expect(count("trade-off, undone")).toBe(2);
+    // The marks stand in a group that holds their fill.
+    const fill = (name: string) => {
+      const mark = document.querySelector(`path[transform][aria-label="${name}"]`);
+      return mark?.getAttribute("fill") ?? mark?.parentElement?.getAttribute("fill");
+    };
+    expect(fill(`${label}, undone`)).toContain("--fm-surface");
+    expect(fill(label)).toContain("--fm-forgotten");
+    const lineOf = Array.from(document.querySelectorAll(`path[aria-label="${label}"]`), (path) =>
+      path.getAttribute("d"),
+    ).find((d) => d?.includes("L"));
+    expect(lineOf?.match(/[ML]/g)?.length).toBe(10);
+  });
+
+  it("draws the probe as a dashed series, over the rounds that were probed", () => {
+    const { document, count, text } = draw(plotRounds, guarded());
+    const label = "forgotten, by the probe";
+    // Rounds 1, 5, 7, 9, 11 and their line; round 3 was undone.
+    expect(count(label)).toBe(6);
+    expect(count(`${label}, undone`)).toBe(1);
+    expect(text).toContain(label);
+    const dashes = Array.from(
+      document.querySelectorAll("[stroke-dasharray]"),
+      (node) => [node.getAttribute("stroke-dasharray"), node.getAttribute("stroke")] as const,
+    );
+    expect(dashes).toContainEqual(["4,3", expect.stringContaining("--fm-probe")]);
+  });
+
+  it("says that the remaining accuracy is of occluded copies, and what each round cost", () => {
+    const { text } = draw(plotRounds, guarded());
+    expect(text).toContain("remaining accuracy on occluded copies (%)");
+    expect(text).toContain("remaining, on occluded copies");
+    expect(text).toContain("round 3 (undone): 0.13 % masked");
+    expect(text).toContain("lost 1.0 %, gained 0.2 %");
+    const plain = draw(plotRounds).text;
+    expect(plain).not.toMatch(/occluded|undone|by the probe|lost/);
+  });
+
+  it("draws a run whose every trial was undone", () => {
+    const rounds = sampleMetrics().rounds.map((round) => ({ ...round, rejected: true }));
+    const { count } = draw(plotRounds, guarded({ rounds }));
+    expect(count("forgotten by share masked, undone")).toBe(12);
+    expect(plotRounds(guarded({ rounds }))).not.toMatch(/NaN|undefined|Infinity/);
+  });
+});
+
 describe("plotFineTuning", () => {
   it("draws loss and accuracy of every epoch", () => {
     const { count, text } = draw(plotFineTuning);

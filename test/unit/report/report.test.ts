@@ -121,6 +121,146 @@ describe("renderReport", () => {
   });
 });
 
+describe("tiles", () => {
+  function tileOf(metrics: RunMetrics): { readonly text: string; readonly caution: boolean } {
+    const tiles = Array.from(parse(renderReport(metrics, [])).querySelectorAll(".tile"));
+    const tile = tiles[1]!;
+    return {
+      text: Array.from(tile.children, (part) => part.textContent?.trim()).join(" | "),
+      caution: tile.getAttribute("class") === "tile caution",
+    };
+  }
+  const probed = (forget: number | null, retrained: RunMetrics["retrained"]) => {
+    const { after } = sampleMetrics();
+    const probe = forget === null ? null : { forget, remain: 0.9 };
+    return tileOf(sampleMetrics({ after: { ...after, probe }, retrained }));
+  };
+
+  it("warn beside the output's accuracy of what the probe still finds", () => {
+    expect(tileOf(sampleMetrics())).toEqual({
+      text: "Forgotten, found by a linear probe | 86.2 % → 77.4 % | still in the features; retrained: 70.2 %",
+      caution: true,
+    });
+  });
+
+  it("do not warn where the probe finds no more than retrained, or less than before", () => {
+    const { retrained } = sampleMetrics();
+    expect(probed(0.71, retrained)).toEqual({
+      text: "Forgotten, found by a linear probe | 86.2 % → 71.0 % | no more than retrained; retrained: 70.2 %",
+      caution: false,
+    });
+    expect(probed(0.2, null)).toEqual({
+      text: "Forgotten, found by a linear probe | 86.2 % → 20.0 % | less than before",
+      caution: false,
+    });
+  });
+
+  it("say when nobody probed", () => {
+    expect(probed(null, null).text).toBe(
+      "Forgotten, found by a linear probe | not probed | what the features still hold is not known",
+    );
+  });
+});
+
+describe("where the mask falls", () => {
+  function stagesOf(metrics: RunMetrics): string[][] {
+    const section = Array.from(parse(renderReport(metrics, [])).querySelectorAll("section")).find(
+      (candidate) => candidate.querySelector("h2")?.textContent === "Where the mask falls",
+    );
+    const rows = section?.querySelectorAll("table.stages tbody tr") ?? [];
+    return Array.from(rows, (row) => [
+      // The third cell is the bar.
+      ...Array.from(row.children, (cell) => cell.textContent ?? "").toSpliced(2, 1),
+      row.querySelector(".bar span")?.getAttribute("style") ?? "",
+    ]);
+  }
+  const masked = (perTensor: Readonly<Record<string, number>>) => {
+    const sizes = Object.keys(perTensor).map((name) => [name, 100] as const);
+    const units = Object.values(perTensor).reduce((sum, n) => sum + n, 0);
+    const base = sampleMetrics().masked;
+    return sampleMetrics({
+      masked: { ...base, units, perTensor, perTensorTotal: Object.fromEntries(sizes) },
+    });
+  };
+
+  it("groups tensors by stage, with the share of the mask as a bar", () => {
+    const stages = stagesOf(sampleMetrics());
+    expect(stages.map((row) => [row[0], row[3]])).toEqual([
+      ["conv1", "1"],
+      ["layer1", "6"],
+      ["layer2", "6"],
+      ["layer3", "6"],
+      ["linear", "1"],
+    ]);
+    const { masked: mask } = sampleMetrics();
+    const inLayer3 = Object.entries(mask.perTensor)
+      .filter(([name]) => name.startsWith("layer3."))
+      .reduce((sum, [, units]) => sum + units, 0);
+    const percent = (100 * inLayer3) / mask.units;
+    expect(stages[3]?.[1]).toBe(`${percent.toFixed(1)} %`);
+    expect(stages[3]?.[4]).toBe(`width:${percent.toFixed(2)}%`);
+    expect(stages[4]?.[4]).toBe("");
+  });
+
+  it("looks past a prefix that all names share", () => {
+    const stages = stagesOf(
+      masked({ "m.features.0.weight": 0, "m.features.3.weight": 10, "m.head.weight": 30 }),
+    );
+    expect(stages.map((row) => row.slice(0, 4))).toEqual([
+      ["features", "25.0 %", "66.7 %", "2"],
+      ["head", "75.0 %", "33.3 %", "1"],
+    ]);
+  });
+
+  it("falls back to quarters of the network where names tell too many stages", () => {
+    const names = Array.from({ length: 40 }, (_, i) => [`tensor${i}`, i >= 30 ? 3 : 0] as const);
+    const stages = stagesOf(masked(Object.fromEntries(names)));
+    expect(stages.map((row) => row.slice(0, 4))).toEqual([
+      ["first quarter", "0.0 %", "25.0 %", "10"],
+      ["second quarter", "0.0 %", "25.0 %", "10"],
+      ["third quarter", "0.0 %", "25.0 %", "10"],
+      ["last quarter", "100.0 %", "25.0 %", "10"],
+    ]);
+  });
+});
+
+describe("the course of a guarded run", () => {
+  const guarded = () => {
+    const { rounds } = sampleMetrics();
+    return sampleMetrics({
+      config: { selection: { kind: "guarded" } },
+      rounds: rounds.map((round, i) => ({
+        ...round,
+        rejected: i % 4 === 3,
+        probe: { forget: 0.9, remain: 0.9 },
+      })),
+    });
+  };
+
+  it("says where the remaining accuracy was measured, and which trials do not count", () => {
+    const text = textOf(guarded());
+    expect(text).toContain("The remaining accuracy is measured on occluded copies");
+    const counted = Object.assign(guarded(), {
+      watch: { judged: 500, watched: 1200, occlusion: 0.5 },
+    });
+    expect(textOf(counted)).toContain("on 1,200 occluded copies of training images");
+    expect(text).toContain("Hollow marks off the line are trials that were undone.");
+    expect(text).toContain("as long as it stays up, the class is hidden, not forgotten");
+    expect(text).toContain("in 9 rounds (3 more trials undone)");
+  });
+
+  it("says nothing of copies where nothing was hidden of them", () => {
+    const bare = { ...guarded(), config: { selection: { kind: "guarded", occlusion: 0 } } };
+    expect(textOf(bare)).not.toContain("occluded");
+    const seen = Object.assign(guarded(), { watch: { judged: 500, watched: 1200, occlusion: 0 } });
+    expect(textOf(seen)).not.toContain("occluded");
+  });
+
+  it("says nothing of it for other runs", () => {
+    expect(textOf(sampleMetrics())).not.toMatch(/occluded|undone|Hollow|dashed line/);
+  });
+});
+
 describe("a run that measured nothing", () => {
   it("is a report of dashes, without plots", () => {
     const page = renderReport(emptyMetrics(), []);
@@ -143,14 +283,26 @@ describe("findings", () => {
     sampleMetrics({ after: { ...sampleMetrics().after, ...changes }, ...rest });
 
   it("says when the probe still finds the class", () => {
-    expect(textOf(sampleMetrics())).toContain(
-      "Hidden at the output, still present in the features. A linear probe on the features recognises it in 77.4 %",
+    const missed = withAfter({ forget: { train: 0.234, test: 0.2 } });
+    expect(textOf(missed)).toContain(
+      "Still present in the features. A linear probe on the features recognises it in 77.4 %",
     );
+  });
+
+  it("never shows as forgotten what is hidden at the output", () => {
+    const page = parse(renderReport(sampleMetrics(), []));
+    const first = page.querySelector(".findings li");
+    expect(first?.getAttribute("class")).toBe("caution");
+    expect(first?.textContent).toMatch(/^Forgotten at the output only\. The written network still/);
+    expect(first?.textContent).toContain("recognises it in 77.4 % of the test samples");
+    expect(page.querySelectorAll(".findings .good").length).toBe(0);
+    expect(page.body.textContent).not.toContain("The target was reached");
   });
 
   it("says when the probe finds no more than in the retrained network", () => {
     const text = textOf(withAfter({ probe: { forget: 0.71, remain: 0.9 } }));
     expect(text).toContain("tell no more than those of a retrained network");
+    expect(text).toContain("The target was reached. The written network");
     expect(text).not.toContain("still present in the features");
   });
 
@@ -161,11 +313,13 @@ describe("findings", () => {
   });
 
   it("says when nobody probed", () => {
-    expect(textOf(withAfter({ probe: null }))).toContain("The features were not probed.");
+    const page = parse(renderReport(withAfter({ probe: null }), []));
+    expect(page.body.textContent).toContain("The features were not probed.");
+    expect(page.body.textContent).toContain("The target was reached at the output.");
+    expect(page.querySelectorAll(".findings .good").length).toBe(0);
   });
 
   it("says when the target was not reached, by guessing or by the configuration", () => {
-    expect(textOf(sampleMetrics())).toContain("The target was reached.");
     const missed = textOf(withAfter({ forget: { train: 0.234, test: 0.2 } }));
     expect(missed).toContain("The target was not reached. The written network still labels 23.4 %");
     const strict = textOf(sampleMetrics({ config: { target: 0.005 } }));
@@ -180,6 +334,26 @@ describe("findings", () => {
     );
     expect(text).not.toMatch(/The target was/);
     expect(text).toContain("the samples of random:0.1");
+  });
+
+  const withMask = (perTensor: Readonly<Record<string, number>>, size = 1000) => {
+    const { masked } = sampleMetrics();
+    const units = Object.values(perTensor).reduce((sum, n) => sum + n, 0);
+    const perTensorTotal = Object.fromEntries(Object.keys(perTensor).map((name) => [name, size]));
+    return { ...masked, units, perTensor, perTensorTotal };
+  };
+
+  it("says when the mask sits next to the output, by the order of the tensors", () => {
+    const names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    const mask = (last: number) =>
+      withMask(Object.fromEntries(names.map((name, i) => [name, i < 6 ? 0 : last])));
+    const deep = textOf(sampleMetrics({ masked: mask(50) }));
+    expect(deep).toContain(
+      "The mask sits next to the output. 100.0 % of the masked weights are in the last 2 tensors of 8",
+    );
+    const spread = withMask({ ...mask(45).perTensor, a: 10 });
+    expect(textOf(sampleMetrics({ masked: spread }))).not.toContain("next to the output");
+    expect(textOf(sampleMetrics())).not.toContain("next to the output");
   });
 
   it("says when most of the mask sits in the last tensor", () => {
