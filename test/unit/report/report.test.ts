@@ -240,9 +240,7 @@ describe("the course of a guarded run", () => {
   it("says where the remaining accuracy was measured, and which trials do not count", () => {
     const text = textOf(guarded());
     expect(text).toContain("The remaining accuracy is measured on occluded copies");
-    const counted = Object.assign(guarded(), {
-      watch: { judged: 500, watched: 1200, occlusion: 0.5 },
-    });
+    const counted = { ...guarded(), watch: { judged: 500, watched: 1200, occlusion: 0.5 } };
     expect(textOf(counted)).toContain("on 1,200 occluded copies of training images");
     expect(text).toContain("Hollow marks off the line are trials that were undone.");
     expect(text).toContain("as long as it stays up, the class is hidden, not forgotten");
@@ -252,7 +250,7 @@ describe("the course of a guarded run", () => {
   it("says nothing of copies where nothing was hidden of them", () => {
     const bare = { ...guarded(), config: { selection: { kind: "guarded", occlusion: 0 } } };
     expect(textOf(bare)).not.toContain("occluded");
-    const seen = Object.assign(guarded(), { watch: { judged: 500, watched: 1200, occlusion: 0 } });
+    const seen = { ...guarded(), watch: { judged: 500, watched: 1200, occlusion: 0 } };
     expect(textOf(seen)).not.toContain("occluded");
   });
 
