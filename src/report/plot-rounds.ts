@@ -11,7 +11,7 @@ const kPanelWidth = 440;
 const kMaxLabels = 6;
 // In points of the forgotten accuracy: the width of a label.
 const kLabelDistance = 14;
-const kMinRemainSpan = 10;
+const kMinSpan = 10;
 
 const shareOf = (round: Round) => 100 * round.ratio;
 const forgetOf = (round: Round) => 100 * round.forgetAccuracy;
@@ -73,13 +73,12 @@ function labelled(rounds: readonly Round[]): Round[] {
 }
 
 // Rounds that differ by a tenth of a point should look as alike as they are.
-function remainDomain(rounds: readonly Round[]): [number, number] {
-  const values = rounds.map((round) => remainOf(round) ?? 0);
+function spanOf(values: readonly number[]): [number, number] {
   const least = Math.min(...values);
   const most = Math.max(...values);
-  const missing = Math.max(0, kMinRemainSpan - (most - least)) / 2;
+  const missing = Math.max(0, kMinSpan - (most - least)) / 2;
   const top = Math.min(100, most + missing);
-  return [Math.max(0, Math.min(least - missing, top - kMinRemainSpan)), top];
+  return [Math.max(0, Math.min(least - missing, top - kMinSpan)), top];
 }
 
 function byShare(rounds: readonly Round[], x: number, width: number): Panel {
@@ -142,6 +141,7 @@ function tradeOff(rounds: readonly Round[], occluded: boolean): Panel {
       marginTop: 12,
       marginBottom: X_AXIS_HEIGHT,
       x: {
+        domain: spanOf(rounds.map(forgetOf)),
         label: "forgotten accuracy (%), better to the left",
         insetLeft: 8,
         insetRight: 48,
@@ -150,7 +150,7 @@ function tradeOff(rounds: readonly Round[], occluded: boolean): Panel {
         ticks: 5,
       },
       y: {
-        domain: remainDomain(rounds),
+        domain: spanOf(rounds.map((round) => remainOf(round) ?? 0)),
         label: occluded
           ? "remaining accuracy on occluded copies (%)"
           : "remaining accuracy (%), better upwards",

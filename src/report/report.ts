@@ -3,7 +3,6 @@ import { DEFINITIONS } from "./definitions.js";
 import { figure } from "./figure.js";
 import { EMPTY_HTML, html, named, SafeHtml } from "./html.js";
 import { plotClasses, plotScores, plotTensors } from "./plots.js";
-import { probeVerdict } from "./probe-verdict.js";
 import { courseSection } from "./section-course.js";
 import { stageTable } from "./section-mask-stages.js";
 import { resultsSection } from "./section-results.js";
@@ -13,7 +12,7 @@ import { tensorTable } from "./section-tensors.js";
 import { tiles } from "./section-tiles.js";
 import { REPORT_STYLE } from "./style.js";
 import { summaryParagraph, whatWasAsked } from "./summary.js";
-import { findings } from "./verdict.js";
+import { findings, isHidden } from "./verdict.js";
 
 // Nothing may be loaded and nothing may run: what a hostile name could smuggle in has no effect.
 const kPolicy =
@@ -34,10 +33,9 @@ function summarySection(metrics: RunMetrics): SafeHtml {
 }
 
 function classesSection(metrics: RunMetrics): SafeHtml {
-  const hidden =
-    probeVerdict(metrics).state === "found"
-      ? " These are the answers at the output; the features still tell the forgotten class apart."
-      : "";
+  const hidden = isHidden(metrics)
+    ? " These are the answers at the output; the features still tell the forgotten class apart."
+    : "";
   const classes = figure(
     plotClasses(metrics),
     `The longer the bar between the two marks, the more the class changed. The shaded rows should move far to the left; all others should stay.${hidden}`,

@@ -103,6 +103,11 @@ function probeFinding(probe: ProbeVerdict): Finding {
   }
 }
 
+/** Whether the output no longer says what a probe still finds in the features. */
+export function isHidden(metrics: RunMetrics): boolean {
+  return targetReached(metrics)?.reached === true && probeVerdict(metrics).state === "found";
+}
+
 // What the output says and what the features hold belong together: a reached target is good news only where a probe looked
 // and did not find the class again.
 function forgettingFindings(metrics: RunMetrics): Finding[] {
@@ -117,7 +122,7 @@ function forgettingFindings(metrics: RunMetrics): Finding[] {
       probeFinding(probe),
     ];
   }
-  if (probe.state === "found") {
+  if (isHidden(metrics)) {
     return [
       {
         level: "caution",

@@ -215,8 +215,14 @@ describe("plotRounds of a guarded run", () => {
     expect(plain).not.toMatch(/occluded|undone|by the probe|lost/);
   });
 
-  it("draws a run whose every trial was undone", () => {
-    const rounds = sampleMetrics().rounds.map((round) => ({ ...round, rejected: true }));
+  it("draws a run whose every trial was undone, and that moved nothing", () => {
+    const rounds = sampleMetrics().rounds.map((round) => ({
+      ...round,
+      forgetAccuracy: 296 / 300,
+      rejected: true,
+    }));
+    // A frame of its own, not the one value as a tick with all its digits.
+    expect(draw(plotRounds, guarded({ rounds })).text).not.toContain("98.6");
     const { count } = draw(plotRounds, guarded({ rounds }));
     expect(count("forgotten by share masked, undone")).toBe(12);
     expect(plotRounds(guarded({ rounds }))).not.toMatch(/NaN|undefined|Infinity/);
