@@ -42,7 +42,7 @@ async function stopAt(
 describe("Ctrl-C", { timeout: SLOW }, () => {
   // Each of these would go on for minutes.
   const retrain = ["--method", "retrain", "--fine-tune", "2000"];
-  const masking = ["--preset", "default", "--ratio-per-round", "0.0001", "--max-ratio", "1"];
+  const masking = ["--preset", "prototype", "--ratio-per-round", "0.0001", "--max-ratio", "1"];
   it.each([
     ["in training", retrain, "Retrain: started"],
     ["between rounds of masking", [...masking, "--target-loss", "1e9"], "round 2:"],

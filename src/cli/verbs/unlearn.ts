@@ -51,6 +51,7 @@ interface Options extends ModelDataOptions, MaskingOptions, StoredFisherOptions 
   readonly remainSamples?: number;
   readonly excludeHead?: boolean;
   readonly adaptive?: boolean;
+  readonly iterated?: boolean;
   readonly maxRatio?: number;
   readonly ratioPerRound?: number;
   readonly targetAccuracy?: number;
@@ -63,41 +64,59 @@ interface Options extends ModelDataOptions, MaskingOptions, StoredFisherOptions 
   readonly dryRun: boolean;
 }
 
+/** Without the keys that are undefined: they must not cover the preset's values. */
+function given<T extends object>(values: T): Partial<T> {
+  return Object.fromEntries(
+    Object.entries(values).filter(([, value]) => value !== undefined),
+  ) as Partial<T>;
+}
+
+const DEFAULT_RATIO_PER_ROUND = 0.002;
 const DEFAULT_MAX_RATIO = 0.06;
 const DEFAULT_LEARNING_RATE = 0.01;
 
-function selectionOf(
-  options: Options,
-  preset: UnlearnConfig,
-): UnlearnConfig["selection"] | undefined {
-  const given = [options.ratio, options.adaptive, options.ratioPerRound].filter(
-    (value) => value !== undefined,
+type Selection = UnlearnConfig["selection"];
+
+/** Options that each ask for a kind of selection of their own; rounds are the preset's kind or `--iterated`'s. */
+function refuseSeveralKinds({ ratio, adaptive, iterated, ratioPerRound }: Options): void {
+  const rounds = iterated ?? ratioPerRound;
+  const asked = [ratio, adaptive, rounds].filter((value) => value !== undefined);
+  if (asked.length <= 1) return;
+  throw new FishermaskError(
+    "ERR_FM_ARGUMENT",
+    "Expected one of --ratio, --adaptive and rounds (--iterated, --ratio-per-round) but received several",
   );
-  if (given.length > 1) {
+}
+
+function kindOf(options: Options, preset: Selection): Selection["kind"] {
+  if (options.ratio !== undefined) return "fixed";
+  if (options.adaptive === true) return "adaptive";
+  if (options.iterated === true) return "iterated";
+  const isInRounds = preset.kind === "iterated" || preset.kind === "guarded";
+  return options.ratioPerRound !== undefined && !isInRounds ? "iterated" : preset.kind;
+}
+
+/** A kind takes what it can from a preset of the same kind; the rest has defaults of its own. */
+function selectionOf(options: Options, { selection: preset }: UnlearnConfig): Selection {
+  refuseSeveralKinds(options);
+  const { ratio, maxRatio, ratioPerRound } = options;
+  const kind = kindOf(options, preset);
+  if (kind === "fixed" && maxRatio !== undefined) {
     throw new FishermaskError(
       "ERR_FM_ARGUMENT",
-      "Expected one of --ratio, --adaptive and --ratio-per-round but received several",
+      "Expected --max-ratio with --adaptive or rounds but received it with a fixed ratio",
     );
   }
-  const isFixed =
-    options.ratio !== undefined || (given.length === 0 && preset.selection.kind === "fixed");
-  if (isFixed && options.maxRatio !== undefined) {
-    throw new FishermaskError(
-      "ERR_FM_ARGUMENT",
-      "Expected --max-ratio with --adaptive or --ratio-per-round but received it with a fixed ratio",
-    );
-  }
-  const presetMost =
-    preset.selection.kind === "fixed" ? DEFAULT_MAX_RATIO : preset.selection.maxRatio;
-  const maxRatio = options.maxRatio ?? presetMost;
-  if (options.ratio !== undefined) return { kind: "fixed", ratio: options.ratio };
-  if (options.adaptive === true) return { kind: "adaptive", maxRatio };
-  if (options.ratioPerRound !== undefined) {
-    return { kind: "iterated", ratioPerRound: options.ratioPerRound, maxRatio };
-  }
-  if (options.maxRatio !== undefined && preset.selection.kind !== "fixed")
-    return { ...preset.selection, maxRatio };
-  return undefined;
+  if (ratio !== undefined) return { kind: "fixed", ratio };
+  const bounds = given({ maxRatio, ratioPerRound });
+  if (kind === preset.kind) return { ...preset, ...bounds };
+  const most = preset.kind === "iterated" ? preset.maxRatio : DEFAULT_MAX_RATIO;
+  if (kind === "adaptive") return { kind, maxRatio: maxRatio ?? most };
+  return {
+    kind: "iterated",
+    ratioPerRound: ratioPerRound ?? DEFAULT_RATIO_PER_ROUND,
+    maxRatio: maxRatio ?? most,
+  };
 }
 
 function fineTuneOf(options: Options): FineTuneConfig | undefined {
@@ -126,13 +145,6 @@ function fineTuneOf(options: Options): FineTuneConfig | undefined {
     flip: false,
     samples: options.fineTuneSamples ?? null,
   };
-}
-
-/** Without the keys that are undefined: they must not cover the preset's values. */
-function given<T extends object>(values: T): Partial<T> {
-  return Object.fromEntries(
-    Object.entries(values).filter(([, value]) => value !== undefined),
-  ) as Partial<T>;
 }
 
 export function configOf(options: Options): UnlearnConfig {
@@ -313,9 +325,10 @@ export function register(program: Command): void {
     .option("--exclude-head", "leave the classifier head alone")
     .option("--no-exclude-head", "let the classifier head be masked")
     .option("--adaptive", "the smallest ratio that reaches the target")
+    .option("--iterated", "in rounds until the target is reached, whatever it costs the rest")
     .option(
       "--ratio-per-round <X>",
-      "mask this share each round until the target is reached",
+      "the share, with guarded rounds the most, that a round masks",
       realNumber("--ratio-per-round", positive, "a number above 0"),
     )
     .option(

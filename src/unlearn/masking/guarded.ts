@@ -24,13 +24,13 @@ import { score } from "./score.js";
 import { type Balance, nothingLeftWarning, stalledWarning } from "./stalled.js";
 import { missedWarning, targetReached } from "./target.js";
 import {
-  costOf,
   describeWatch,
   look,
   lostSince,
   measuresOf,
   openWatch,
   type Sighting,
+  stepPays,
   type Watch,
 } from "./watch.js";
 
@@ -160,7 +160,7 @@ class GuardedRun {
     const trial = maskWeights(weights, selection.masks);
     await this.#context.network.setParameters(trial);
     const sighting = await look(this.#context, this.#watch);
-    const kept = this.#cost(sighting) < this.#cost(last);
+    const kept = stepPays(this.#watch, this.#before, last, sighting);
     const tried = { units: units + selection.units, sighting };
     this.#record(round, tried, !kept);
     if (!kept) {
@@ -176,10 +176,6 @@ class GuardedRun {
     this.#lastUndone = null;
     this.#pace.kept(selection.units, 1 - sighting.recognised.length / last.recognised.length);
     return true;
-  }
-
-  #cost(sighting: Sighting): number {
-    return costOf(this.#watch, this.#before, sighting);
   }
 
   #record(round: number, { units, sighting }: Trial, rejected: boolean): void {
@@ -234,7 +230,7 @@ function countPositive({ scores }: UnitScores): number {
 /**
  * Masks in rounds, each followed only as far as it pays: of the judged forget samples that are still recognised it makes
  * as many forgotten as it can, and watches occluded remain samples for what that costs. A step is kept where
- * recognised + w · lost falls; else it is undone and halved.
+ * recognised + w · lost falls, or stays and their loss rises; else it is undone and halved.
  *
  * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for a stored forget Fisher without gradients; `ERR_FM_ABORTED`; as
  * `computeFisher`

@@ -27,6 +27,8 @@ export interface Sighting {
   readonly recognised: Int32Array;
   readonly forgetAccuracy: number;
   readonly forgetLoss: number;
+  /** Nats, of each judged sample by its index into the training data. */
+  readonly losses: ReadonlyMap<number, number>;
   /** (watched,): 1 where right. */
   readonly right: Uint8Array;
 }
@@ -72,6 +74,7 @@ export async function look(context: MethodContext, watch: Watch): Promise<Sighti
     recognised: indices.filter((index, i) => isRight(forget.predictions[i], dataset.labels[index])),
     forgetAccuracy: forget.correct / forget.total,
     forgetLoss: forget.meanLoss,
+    losses: new Map(Array.from(indices, (index, i) => [index, forget.losses[i] as number])),
     right: Uint8Array.from(remain?.predictions ?? [], (prediction, i) =>
       isRight(prediction, copies?.[i]) ? 1 : 0,
     ),
@@ -84,9 +87,22 @@ export function lostSince(before: Sighting, now: Sighting): Int32Array {
   return places.filter((i) => before.right[i] === 1 && now.right[i] === 0);
 }
 
-/** What is still wrong with a network, in judged forget samples: those recognised, and the lost at their weight. */
-export function costOf(watch: Watch, before: Sighting, now: Sighting): number {
+function costOf(watch: Watch, before: Sighting, now: Sighting): number {
   return now.recognised.length + watch.weightOfLost * lostSince(before, now).length;
+}
+
+function lossOn(samples: Int32Array, { losses }: Sighting): number {
+  return samples.reduce((sum, index) => sum + (losses.get(index) as number), 0);
+}
+
+/**
+ * Whether a step from `last` to `now` pays: recognised + weightOfLost · lost falls. Where it stays, whether the loss of the
+ * samples that were recognised rises: the first steps in a sure network flip no sample yet, and are on the way all the same.
+ */
+export function stepPays(watch: Watch, before: Sighting, last: Sighting, now: Sighting): boolean {
+  const change = costOf(watch, before, now) - costOf(watch, before, last);
+  if (change !== 0) return change < 0;
+  return lossOn(last.recognised, now) > lossOn(last.recognised, last);
 }
 
 /** The part of a round's metrics that a sighting gives. */

@@ -27,7 +27,7 @@ export const preset = definePreset({
     selection: {
       kind: "guarded",
       ratioPerRound: 0.001,
-      maxRatio: 0.01,
+      maxRatio: 0.03,
       watchSamples: 1800,
       occlusion: 0.25,
       lostWeight: 1,

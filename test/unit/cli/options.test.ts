@@ -88,6 +88,7 @@ describe("the options of unlearn", () => {
 
   it("change what they name", () => {
     const changed = config({
+      iterated: true,
       criterion: "saliency",
       lambda: 2,
       unit: "kernel",
@@ -109,7 +110,7 @@ describe("the options of unlearn", () => {
       excludeHead: false,
       hold: false,
       fisher: { temperature: 2, forgetSamples: 7, remainSamples: 500 },
-      target: { accuracy: 0.01, loss: 3 },
+      target: { accuracy: 0.003, loss: 3 },
       seed: 5,
       fineTune: { epochs: 2, learningRate: 0.01, samples: 50, batchSize: 128 },
     });
@@ -120,26 +121,47 @@ describe("the options of unlearn", () => {
     expect(of({ ratio: 0.1 })).toEqual({ kind: "fixed", ratio: 0.1 });
     expect(of({ adaptive: true })).toEqual({ kind: "adaptive", maxRatio: 0.06 });
     expect(of({ adaptive: true, maxRatio: 0.2 })).toEqual({ kind: "adaptive", maxRatio: 0.2 });
-    expect(of({ maxRatio: 0.2 })).toEqual({
-      kind: "iterated",
-      ratioPerRound: 0.002,
-      maxRatio: 0.2,
-    });
-    expect(of({ ratioPerRound: 0.01 })).toEqual({
-      kind: "iterated",
+    const iterated = { kind: "iterated", ratioPerRound: 0.002, maxRatio: 0.06 };
+    expect(of({ iterated: true })).toEqual(iterated);
+    expect(of({ iterated: true, ratioPerRound: 0.01 })).toEqual({
+      ...iterated,
       ratioPerRound: 0.01,
-      maxRatio: 0.06,
     });
+    const liu2023 = { preset: "liu2023" } as const;
+    const rounds = { ...liu2023, ratioPerRound: 0.01, targetAccuracy: 0.1 };
+    expect(of(rounds)).toEqual({ ...iterated, ratioPerRound: 0.01 });
+    expect(of(liu2023)).toEqual({ kind: "fixed", ratio: 0.02 });
     await expectError(() => of({ ratio: 0.1, adaptive: true }), "ERR_FM_ARGUMENT", "--adaptive");
+    for (const rounds of [{ iterated: true }, { ratioPerRound: 0.1 }]) {
+      await expectError(() => of({ ...rounds, ratio: 0.1 }), "ERR_FM_ARGUMENT", "--iterated");
+      await expectError(() => of({ ...rounds, adaptive: true }), "ERR_FM_ARGUMENT", "--iterated");
+    }
     await expectError(() => of({ ratio: 0.1, maxRatio: 1 }), "ERR_FM_ARGUMENT", "--max-ratio");
-    const liu = { preset: "liu2023", maxRatio: 0.1 } as const;
-    await expectError(() => of(liu), "ERR_FM_ARGUMENT", "--max-ratio");
+    await expectError(() => of({ ...liu2023, maxRatio: 0.1 }), "ERR_FM_ARGUMENT", "--max-ratio");
+  });
+
+  it("narrow the preset's own rounds, guarded or not", () => {
+    for (const preset of ["default", "prototype"] as const) {
+      const of = (options: Partial<Options>) => config({ preset, ...options }).selection;
+      const own = presets[preset].config.selection;
+      expect(of({})).toEqual(own);
+      expect(of({ maxRatio: 0.2 })).toEqual({ ...own, maxRatio: 0.2 });
+      expect(of({ ratioPerRound: 0.01 })).toEqual({ ...own, ratioPerRound: 0.01 });
+      expect(config({ preset, targetAccuracy: 0.2 }).target.accuracy).toBe(0.2);
+    }
+    const iterated = config({ preset: "prototype", iterated: true, maxRatio: 0.2 });
+    expect(iterated.selection).toEqual({ kind: "iterated", ratioPerRound: 0.002, maxRatio: 0.2 });
   });
 
   it("of fine-tuning are refused without --fine-tune", () => {
     for (const stray of [{ learningRate: 0.1 }, { fineTuneSamples: 50 }]) {
       expect(() => config(stray)).toThrow(/--fine-tune EPOCHS/);
     }
+  });
+
+  it("name the criterion that the preset's guarded rounds cannot follow", async () => {
+    await expectError(() => config({ criterion: "ratio" }), "ERR_FM_CONFIG", "criterion", "ratio");
+    expect(config({ criterion: "ratio", iterated: true }).criterion).toBe("ratio");
   });
 
   it("are refused by key when they do not fit the criterion", async () => {

@@ -49,6 +49,25 @@ describe("presets", () => {
   });
 });
 
+describe("the preset default", () => {
+  it("is guarded, and prototype is what it was before", () => {
+    expect(base.selection).toEqual({
+      kind: "guarded",
+      ratioPerRound: 0.001,
+      maxRatio: 0.03,
+      watchSamples: 1800,
+      occlusion: 0.25,
+      lostWeight: 1,
+    });
+    expect(base.target).toEqual({ accuracy: 0.003, samples: 1000 });
+    expect(presets.prototype.config).toEqual({
+      ...base,
+      selection: { kind: "iterated", ratioPerRound: 0.002, maxRatio: 0.06 },
+      target: { accuracy: 0.01, samples: 500 },
+    });
+  });
+});
+
 describe("resolveConfig", () => {
   it("sets what is given and keeps the rest, nested too", () => {
     const config = resolveConfig(presets.default, {
@@ -88,6 +107,8 @@ describe("checkConfig names the key that is wrong", () => {
   const select = (selection: object) => ({ selection });
   const iterated = { kind: "iterated", ratioPerRound: 0.1, maxRatio: 0.5 };
 
+  const guarded = (change: object) => select({ ...base.selection, ...change });
+
   const cases: readonly (readonly [key: string, change: object])[] = [
     ["labels", fisher({ labels: "true" })],
     ["gradient", fisher({ gradient: "mean" })],
@@ -117,6 +138,18 @@ describe("checkConfig names the key that is wrong", () => {
     ["selection.maxRatio", select({ ...iterated, maxRatio: 2 })],
     ["selection.ratioPerRound", select({ ...iterated, ratioPerRound: 0 })],
     ["selection.ratioPerRound", select({ ...iterated, ratioPerRound: 1.01 })],
+    ["selection.ratioPerRound", guarded({ ratioPerRound: 0 })],
+    ["selection.maxRatio", guarded({ maxRatio: 1.5 })],
+    ["selection.watchSamples", guarded({ watchSamples: 0 })],
+    ["selection.watchSamples", guarded({ watchSamples: 2.5 })],
+    ["selection.occlusion", guarded({ occlusion: 1 })],
+    ["selection.occlusion", guarded({ occlusion: -0.1 })],
+    ["selection.occlusion", guarded({ occlusion: Number.NaN })],
+    ["selection.lostWeight", guarded({ lostWeight: -1 })],
+    ["selection.lostWeight", guarded({ lostWeight: Number.POSITIVE_INFINITY })],
+    ["criterion", { criterion: "ratio" }],
+    ["criterion", { criterion: "gradient" }],
+    ["target.accuracy", { target: { loss: 2, samples: null } }],
     ["target", { target: { samples: null } }],
     ["target.accuracy", target({ accuracy: 1.1 })],
     ["target.loss", target({ loss: -1 })],
@@ -152,7 +185,10 @@ describe("checkConfig names the key that is wrong", () => {
       tuned({ schedule: { kind: "step", milestones: [1, 2], gamma: 0.5 }, optimizer: "adamw" }),
       { scope: "layer", ...select({ kind: "fixed", ratio: 1 }) },
       select({ kind: "adaptive", maxRatio: 0 }),
-      target({ accuracy: undefined, loss: 2 }),
+      { ...target({ accuracy: undefined, loss: 2 }), ...select(iterated) },
+      target({ loss: 2 }),
+      guarded({ watchSamples: null, occlusion: 0, lostWeight: 0, maxRatio: 0 }),
+      { criterion: "ratio", ...select(iterated) },
       fisher({ forgetSamples: null, remainSamples: null }),
     ];
     for (const change of right) {
