@@ -55,6 +55,8 @@ export interface RoundMetrics {
   readonly lost?: number | null;
   /** Guarded rounds: the other way round. */
   readonly gained?: number | null;
+  /** The accuracies of a linear probe fitted in this round; absent or null where none was. */
+  readonly probe?: { readonly forget: number; readonly remain: number } | null;
   /** A step that was undone: its figures are those of the network that was tried. */
   readonly rejected?: boolean;
 }

@@ -1,10 +1,6 @@
 import type { RoundMetrics, RunMetrics } from "../evaluate/run-metrics.js";
 
-/** A round as the report reads it. */
-export type Round = RoundMetrics & {
-  /** The linear probe's accuracies in this round, as fractions; absent or null where it was not probed. */
-  readonly probe?: { readonly forget: number; readonly remain: number } | null;
-};
+export type Round = RoundMetrics;
 
 /** Whether the round is part of the path to the written network, and not a trial that was undone. */
 export function isAccepted(round: Round): boolean {

@@ -40,6 +40,17 @@ export interface GuardedSelection {
   readonly lostWeight: number;
 }
 
+/**
+ * A share each round, gradients and judgement through a linear probe that is fitted anew on the features in every round, in
+ * place of the network's own head: what the probe still reads is what is masked next. Until the probe's accuracy on the
+ * judged samples is at most the target's, or `maxRatio` is masked. Needs a network whose head is one linear layer.
+ */
+export interface ProbedSelection extends Omit<GuardedSelection, "kind"> {
+  readonly kind: "probed";
+  /** Samples a class that the probe is fitted on, drawn anew each round. */
+  readonly probeSamples: number;
+}
+
 /** How much is masked. */
 export type SelectionConfig =
   /** One selection of this share of the candidates. */
@@ -48,7 +59,8 @@ export type SelectionConfig =
   | { readonly kind: "adaptive"; readonly maxRatio: number }
   /** A share each round, the Fishers taken anew, until the target is reached or `maxRatio` is masked. */
   | { readonly kind: "iterated"; readonly ratioPerRound: number; readonly maxRatio: number }
-  | GuardedSelection;
+  | GuardedSelection
+  | ProbedSelection;
 
 /** When the forget set counts as forgotten: all that is given must hold, on the forget set's training samples. */
 export interface TargetConfig {
@@ -87,6 +99,11 @@ export interface UnlearnConfig {
   readonly excludeHead: boolean;
   readonly selection: SelectionConfig;
   readonly target: TargetConfig;
+  /**
+   * Fit the classifier head anew, after masking and before fine-tuning, on this share of the remain set (0 .. 1); null or left
+   * out: the head stays.
+   */
+  readonly refitHead?: number | null | undefined;
   /** Keep masked weights at exactly 0 in fine-tuning. */
   readonly hold: boolean;
   readonly fineTune: FineTuneConfig | null;
@@ -133,7 +150,13 @@ export function resolveConfig(preset: Preset, overrides: UnlearnOverrides = {}):
   return resolved;
 }
 
-const SELECTIONS: readonly SelectionConfig["kind"][] = ["fixed", "adaptive", "iterated", "guarded"];
+const SELECTIONS: readonly SelectionConfig["kind"][] = [
+  "fixed",
+  "adaptive",
+  "iterated",
+  "guarded",
+  "probed",
+];
 const OPTIMIZERS: readonly FineTuneConfig["optimizer"][] = ["sgd", "adamw"];
 const SCHEDULES: readonly Schedule["kind"][] = ["constant", "cosine", "step"];
 
@@ -181,20 +204,19 @@ function checkCriterionOptions(name: CriterionName, options: CriterionOptions): 
   }
 }
 
-function checkGuarded(selection: GuardedSelection, config: UnlearnConfig): void {
+function checkGuarded(selection: GuardedSelection | ProbedSelection, config: UnlearnConfig): void {
   count("selection.watchSamples", selection.watchSamples);
   if (!(selection.occlusion >= 0 && selection.occlusion < 1)) {
     throw wrong("selection.occlusion", "a number from 0 to below 1", selection.occlusion);
   }
   atLeastZero("selection.lostWeight", selection.lostWeight);
   if (config.target.accuracy === undefined) {
-    throw wrong("target.accuracy", "an accuracy with guarded selection", "none");
+    throw wrong("target.accuracy", `an accuracy with ${selection.kind} selection`, "none");
   }
   const { needs } = criteria[config.criterion];
   if (!(needs.forgetGradient && needs.remainFisher)) {
     // The forget gradient carries what was lost, the remain Fisher what the rest needs.
-    const expected =
-      "one of the forget gradient and the remain Fisher (directional) with guarded selection";
+    const expected = `one of the forget gradient and the remain Fisher (directional) with ${selection.kind} selection`;
     throw wrong("criterion", expected, `${config.criterion}; the other kinds take any`);
   }
 }
@@ -219,7 +241,8 @@ function checkSelection(config: UnlearnConfig): void {
   if (target.accuracy === undefined && target.loss === undefined) {
     throw wrong("target", `an accuracy or a loss with ${selection.kind} selection`, "neither");
   }
-  if (selection.kind === "guarded") checkGuarded(selection, config);
+  if (selection.kind === "guarded" || selection.kind === "probed") checkGuarded(selection, config);
+  if (selection.kind === "probed") whole("selection.probeSamples", selection.probeSamples, 1);
 }
 
 function checkSchedule(schedule: Schedule): void {
@@ -265,6 +288,10 @@ export function checkConfig(config: UnlearnConfig): void {
   checkCriterionOptions(config.criterion, config.criterionOptions);
   flag("excludeHead", config.excludeHead);
   flag("hold", config.hold);
+  if (config.refitHead !== undefined && config.refitHead !== null) {
+    share("refitHead", config.refitHead);
+    if (config.refitHead === 0) throw wrong("refitHead", "a share above 0", 0);
+  }
   whole("seed", config.seed, 0);
   if (target.accuracy !== undefined) share("target.accuracy", target.accuracy);
   if (target.loss !== undefined) atLeastZero("target.loss", target.loss);

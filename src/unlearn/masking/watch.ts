@@ -11,6 +11,8 @@ const kFewestWatched = 2;
 /** Not a round's number: the watched samples are no Fisher's draw. */
 const kWatchDraw = 3_000_017;
 
+export type WatchOptions = Pick<GuardedSelection, "watchSamples" | "occlusion" | "lostWeight">;
+
 /** The samples that the guarded rule weighs against each other. None is reserved. */
 export interface Watch {
   /** Forget samples as they are. */
@@ -37,7 +39,7 @@ export interface Sighting {
  * Draws the samples to watch. Both samples stand for their whole sets: a watched remain sample for |D_r| / watched, a judged
  * forget sample for |D_f| / judged, so that `weightOfLost` = lostWeight · (|D_r| / watched) / (|D_f| / judged).
  */
-export function openWatch(context: MethodContext, selection: GuardedSelection): Watch {
+export function openWatch(context: MethodContext, selection: WatchOptions): Watch {
   const { config, train, forget, remain, reserved, normalization } = context;
   const { watchSamples, occlusion, lostWeight } = selection;
   const judged = drawSamples(without(forget, reserved), config.target.samples, config.seed, 0);
@@ -55,7 +57,7 @@ export function openWatch(context: MethodContext, selection: GuardedSelection): 
 }
 
 /** For the metrics: what the rounds' shares are of. */
-export function describeWatch(watch: Watch, selection: GuardedSelection): RoundWatch {
+export function describeWatch(watch: Watch, selection: WatchOptions): RoundWatch {
   return {
     judged: watch.judged.indices.length,
     watched: watch.watched?.indices.length ?? 0,

@@ -57,9 +57,9 @@ describe("the preset default", () => {
       maxRatio: 0.03,
       watchSamples: 1800,
       occlusion: 0.25,
-      lostWeight: 1,
+      lostWeight: 0.5,
     });
-    expect(base.target).toEqual({ accuracy: 0.003, samples: 1000 });
+    expect(base.target).toEqual({ accuracy: 0.002, samples: 1000 });
     expect(presets.prototype.config).toEqual({
       ...base,
       selection: { kind: "iterated", ratioPerRound: 0.002, maxRatio: 0.06 },

@@ -121,12 +121,17 @@ describe("guarded selection", () => {
   it("undoes a step bit by bit, tries half of it, and in the end says what it would have cost", async () => {
     const result = await run(SMALL_STEPS, TO_THE_END, torn);
     const { metrics } = result;
-    const base = metrics.masked.units;
-    const tried = undone(metrics)
-      .slice(-3)
-      .map(({ units }) => units - base);
-    expect(tried[1]).toBe(Math.floor((tried[0] as number) / 2));
-    expect(tried[2]).toBe(Math.floor((tried[1] as number) / 2));
+    // Trials of one round begin at the same mask: what each adds is half of what the one before it added.
+    const trials = metrics.rounds.map((trial, i) => {
+      const accepted = metrics.rounds.slice(0, i).filter(({ rejected }) => rejected !== true);
+      return { ...trial, added: trial.units - (accepted.at(-1)?.units ?? 0) };
+    });
+    const halved = trials.filter((trial, i) => trials[i - 1]?.round === trial.round);
+    expect(halved.length).toBeGreaterThan(0);
+    for (const trial of halved) {
+      const previous = trials[trials.indexOf(trial) - 1]?.added ?? Number.NaN;
+      expect(trial.added).toBe(Math.floor(previous / 2));
+    }
     await expectOnlyMasked(result);
     const warning = metrics.warnings.find((text) => text.includes("target"));
     expect(warning).toMatch(/3 rounds in a row were undone/);
