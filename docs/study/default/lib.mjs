@@ -237,7 +237,7 @@ function brief(snapshot) {
   };
 }
 
-function worstRemaining(before, after, classes, forgotten) {
+export function worstRemaining(before, after, classes, forgotten) {
   const changes = classes
     .map((name, i) => ({ name, index: i, change: after.perClassTest[i] - before.perClassTest[i] }))
     .filter(({ index, change }) => !forgotten.includes(index) && Number.isFinite(change));
@@ -245,7 +245,7 @@ function worstRemaining(before, after, classes, forgotten) {
 }
 
 /** Null where the configuration has no target. */
-function targetReached({ config, rounds, warnings }) {
+export function targetReached({ config, rounds, warnings }) {
   const { accuracy, loss } = config.target;
   if (config.selection.kind === "fixed" || (accuracy === undefined && loss === undefined))
     return null;
@@ -296,13 +296,21 @@ function summaryOf({ before, after, masked, reached, seconds }) {
   );
 }
 
+/** A run of `unlearn()`, which measures training and test set before and after. */
+async function measuredWhole(request, wanted) {
+  const started = performance.now();
+  const result = await unlearn({ ...request, config: wanted.config, preset: wanted.preset });
+  const totalSeconds = (performance.now() - started) / 1000;
+  return { result, record: recordOf(result.metrics, wanted, totalSeconds) };
+}
+
 /**
  * One cell: unlearns and adds the record to the file, unless it is there.
  *
  * `wanted` names the cell and its inputs: {subject, row, preset, forget, seed, config, model, data, recipe?}. `extra` may
  * add to the record from the result, e.g. what a retrained network does.
  */
-export async function runCell(file, wanted, request, extra) {
+export async function runCell(file, wanted, request, { extra, run = measuredWhole } = {}) {
   const label = labelOf(wanted);
   if (await file.has(wanted)) {
     console.error(`${label}: recorded already`);
@@ -313,15 +321,7 @@ export async function runCell(file, wanted, request, extra) {
     progress: () => {},
     message: (text) => console.error(`  ${text}`),
   };
-  const started = performance.now();
-  const result = await unlearn({
-    ...request,
-    config: wanted.config,
-    preset: wanted.preset,
-    reporter,
-  });
-  const totalSeconds = (performance.now() - started) / 1000;
-  const record = recordOf(result.metrics, wanted, totalSeconds);
+  const { record, result } = await run({ ...request, reporter }, wanted);
   await file.add({ ...record, ...((await extra?.(result)) ?? {}) });
   console.error(`${label}: ${summaryOf(record)}`);
 }

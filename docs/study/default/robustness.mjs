@@ -360,7 +360,7 @@ async function runSeed(name, study, seed, options) {
       forgetClasses,
       source: name,
     };
-    await runCell(options.file, wanted, { ...unlearning, ...measuring }, extra);
+    await runCell(options.file, wanted, { ...unlearning, ...measuring }, { extra });
   }
 }
 

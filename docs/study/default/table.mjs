@@ -12,6 +12,7 @@ import {
   presets,
   resolveConfig,
 } from "fishermask";
+import { measuredOnTest } from "./cell.mjs";
 import {
   choice,
   classList,
@@ -78,7 +79,10 @@ const ROWS = {
     "prototype",
     { seed, selection: { ...presetOf("prototype").config.selection, maxRatio: MOST_MASKED } },
   ],
-  default: ({ seed }) => ["default", { seed }],
+  default: ({ seed }) => [
+    "default",
+    { seed, selection: { ...presetOf("default").config.selection, maxRatio: MOST_MASKED } },
+  ],
   deep: ({ seed }) => ["deep", { seed }],
 };
 
@@ -206,16 +210,8 @@ async function main() {
         data,
       };
       const classRequest = await classSplit(index, train);
-      await runCell(file, wanted, {
-        model,
-        train,
-        trainDigest,
-        test,
-        normalization,
-        source,
-        threads,
-        ...classRequest,
-      });
+      const common = { model, train, trainDigest, test, normalization, source, threads };
+      await runCell(file, wanted, { ...common, ...classRequest }, { run: measuredOnTest });
     }
   }
 }

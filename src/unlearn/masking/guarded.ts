@@ -25,6 +25,7 @@ import { type Balance, nothingLeftWarning, stalledWarning } from "./stalled.js";
 import { missedWarning, targetReached } from "./target.js";
 import {
   describeWatch,
+  isAffordable,
   look,
   lostSince,
   measuresOf,
@@ -147,7 +148,8 @@ class GuardedRun {
     for (let trial = 0; trial < kTrials && units > 0; trial++) {
       throwIfAborted(this.#context.signal);
       const selection = await selectMask(scores, { k: units });
-      if (await this.#try(selection, round)) return true;
+      const isLast = trial === kTrials - 1 || units === 1;
+      if (await this.#try(selection, round, isLast)) return true;
       this.#pace.undone(units);
       units = Math.floor(units / 2);
     }
@@ -155,12 +157,15 @@ class GuardedRun {
     return false;
   }
 
-  async #try(selection: MaskSelection, round: number): Promise<boolean> {
+  /** @param isLast of the round's trials: one that does not pay may still be kept where the rest can afford it */
+  async #try(selection: MaskSelection, round: number, isLast: boolean): Promise<boolean> {
     const { weights, masks, units, sighting: last } = this.#accepted;
     const trial = maskWeights(weights, selection.masks);
     await this.#context.network.setParameters(trial);
     const sighting = await look(this.#context, this.#watch);
-    const kept = stepPays(this.#watch, this.#before, last, sighting);
+    const kept =
+      stepPays(this.#watch, this.#before, last, sighting) ||
+      (isLast && isAffordable(this.#before, last, sighting));
     const tried = { units: units + selection.units, sighting };
     this.#record(round, tried, !kept);
     if (!kept) {

@@ -107,6 +107,16 @@ export function stepPays(watch: Watch, before: Sighting, last: Sighting, now: Si
   return lossOn(last.recognised, now) > lossOn(last.recognised, last);
 }
 
+/**
+ * Whether a step that does not pay makes more samples forgotten and still leaves the watched samples as often right as
+ * before the run: what was gained on them (they no longer go to a forgotten class) may be spent on the last samples.
+ */
+export function isAffordable(before: Sighting, last: Sighting, now: Sighting): boolean {
+  const lost = lostSince(before, now).length;
+  const gained = lostSince(now, before).length;
+  return now.recognised.length < last.recognised.length && lost <= gained;
+}
+
 /** The part of a round's metrics that a sighting gives. */
 export function measuresOf(
   before: Sighting,
