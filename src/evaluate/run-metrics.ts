@@ -47,7 +47,7 @@ export interface RoundMetrics {
   /** Units masked so far, and their share of the candidates. */
   readonly units: number;
   readonly ratio: number;
-  /** On the samples that the stopping rule looks at. */
+  /** On the samples that the stopping rule looks at, and by its measure: guarded rounds count what is still recognised. */
   readonly forgetAccuracy: number;
   readonly forgetLoss: number;
   readonly remainAccuracy: number | null;

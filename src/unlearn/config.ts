@@ -36,6 +36,11 @@ export interface GuardedSelection {
   readonly watchSamples: number | null;
   /** Side of the square that is hidden of a watched sample, as a share of its shorter side, 0 .. below 1; 0: nothing. */
   readonly occlusion: number;
+  /**
+   * A judged forget sample counts as recognised, for steps and target, until its class is not the answer and has less than this
+   * probability, above 0 .. 1. Unseen samples are spread wider than seen ones. Default 1: until it is not the answer.
+   */
+  readonly recognisedAt?: number | undefined;
   /** What a lost remain sample counts against a recognised forget sample, both as numbers of the whole sets. */
   readonly lostWeight: number;
 }
@@ -210,6 +215,10 @@ function checkGuarded(selection: GuardedSelection | ProbedSelection, config: Unl
     throw wrong("selection.occlusion", "a number from 0 to below 1", selection.occlusion);
   }
   atLeastZero("selection.lostWeight", selection.lostWeight);
+  const { recognisedAt = 1 } = selection;
+  if (!(recognisedAt > 0 && recognisedAt <= 1)) {
+    throw wrong("selection.recognisedAt", "a number above 0 and at most 1", recognisedAt);
+  }
   if (config.target.accuracy === undefined) {
     throw wrong("target.accuracy", `an accuracy with ${selection.kind} selection`, "none");
   }

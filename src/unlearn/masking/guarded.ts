@@ -148,8 +148,9 @@ class GuardedRun {
     for (let trial = 0; trial < kTrials && units > 0; trial++) {
       throwIfAborted(this.#context.signal);
       const selection = await selectMask(scores, { k: units });
-      const isLast = trial === kTrials - 1 || units === 1;
-      if (await this.#try(selection, round, isLast)) return true;
+      // A round of which nothing was kept went before: what the rest has gained may be spent from the first trial on.
+      const maySpend = this.#undone > 0 || trial === kTrials - 1 || units === 1;
+      if (await this.#try(selection, round, maySpend)) return true;
       this.#pace.undone(units);
       units = Math.floor(units / 2);
     }
@@ -157,15 +158,15 @@ class GuardedRun {
     return false;
   }
 
-  /** @param isLast of the round's trials: one that does not pay may still be kept where the rest can afford it */
-  async #try(selection: MaskSelection, round: number, isLast: boolean): Promise<boolean> {
+  /** @param maySpend whether a step that does not pay is kept where the rest can afford it */
+  async #try(selection: MaskSelection, round: number, maySpend: boolean): Promise<boolean> {
     const { weights, masks, units, sighting: last } = this.#accepted;
     const trial = maskWeights(weights, selection.masks);
     await this.#context.network.setParameters(trial);
     const sighting = await look(this.#context, this.#watch);
     const kept =
       stepPays(this.#watch, this.#before, last, sighting) ||
-      (isLast && isAffordable(this.#before, last, sighting));
+      (maySpend && isAffordable(this.#before, last, sighting));
     const tried = { units: units + selection.units, sighting };
     this.#record(round, tried, !kept);
     if (!kept) {

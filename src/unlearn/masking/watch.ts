@@ -11,7 +11,10 @@ const kFewestWatched = 2;
 /** Not a round's number: the watched samples are no Fisher's draw. */
 const kWatchDraw = 3_000_017;
 
-export type WatchOptions = Pick<GuardedSelection, "watchSamples" | "occlusion" | "lostWeight">;
+export type WatchOptions = Pick<
+  GuardedSelection,
+  "watchSamples" | "occlusion" | "lostWeight" | "recognisedAt"
+>;
 
 /** The samples that the guarded rule weighs against each other. None is reserved. */
 export interface Watch {
@@ -19,14 +22,17 @@ export interface Watch {
   readonly judged: DatasetView;
   /** Remain samples, occluded, as a data set of their own; null where there are too few. */
   readonly watched: DatasetView | null;
+  /** Loss (nats) up to which a judged sample counts as recognised even where another class is the answer. */
+  readonly recognisedLoss: number;
   /** What one lost watched sample counts against one recognised judged sample. */
   readonly weightOfLost: number;
 }
 
 /** What the watch sees of a network. */
 export interface Sighting {
-  /** Indices into the training data of the judged samples that are right. */
+  /** Indices into the training data of the judged samples that are right, or whose class is still too probable. */
   readonly recognised: Int32Array;
+  /** Recognised, as a share of the judged. */
   readonly forgetAccuracy: number;
   readonly forgetLoss: number;
   /** Nats, of each judged sample by its index into the training data. */
@@ -52,6 +58,7 @@ export function openWatch(context: MethodContext, selection: WatchOptions): Watc
   return {
     judged: subset(train, judged),
     watched: enough ? occludedCopy(subset(train, drawn), hide) : null,
+    recognisedLoss: -Math.log(selection.recognisedAt ?? 1),
     weightOfLost: enough ? lostWeight * scale : 0,
   };
 }
@@ -72,9 +79,14 @@ export async function look(context: MethodContext, watch: Watch): Promise<Sighti
   const isRight = (prediction: number | undefined, label: number | undefined): boolean =>
     prediction === label;
   const copies = watch.watched?.dataset.labels;
+  const recognised = indices.filter(
+    (index, i) =>
+      isRight(forget.predictions[i], dataset.labels[index]) ||
+      (forget.losses[i] as number) < watch.recognisedLoss,
+  );
   return {
-    recognised: indices.filter((index, i) => isRight(forget.predictions[i], dataset.labels[index])),
-    forgetAccuracy: forget.correct / forget.total,
+    recognised,
+    forgetAccuracy: recognised.length / indices.length,
     forgetLoss: forget.meanLoss,
     losses: new Map(Array.from(indices, (index, i) => [index, forget.losses[i] as number])),
     right: Uint8Array.from(remain?.predictions ?? [], (prediction, i) =>

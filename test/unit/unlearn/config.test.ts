@@ -57,9 +57,10 @@ describe("the preset default", () => {
       maxRatio: 0.03,
       watchSamples: 1800,
       occlusion: 0.25,
+      recognisedAt: 0.1,
       lostWeight: 0.5,
     });
-    expect(base.target).toEqual({ accuracy: 0.002, samples: 1000 });
+    expect(base.target).toEqual({ accuracy: 0.003, samples: 1000 });
     expect(presets.prototype.config).toEqual({
       ...base,
       selection: { kind: "iterated", ratioPerRound: 0.002, maxRatio: 0.06 },
@@ -145,6 +146,8 @@ describe("checkConfig names the key that is wrong", () => {
     ["selection.occlusion", guarded({ occlusion: 1 })],
     ["selection.occlusion", guarded({ occlusion: -0.1 })],
     ["selection.occlusion", guarded({ occlusion: Number.NaN })],
+    ["selection.recognisedAt", guarded({ recognisedAt: 0 })],
+    ["selection.recognisedAt", guarded({ recognisedAt: 1.1 })],
     ["selection.lostWeight", guarded({ lostWeight: -1 })],
     ["selection.lostWeight", guarded({ lostWeight: Number.POSITIVE_INFINITY })],
     ["criterion", { criterion: "ratio" }],
