@@ -141,6 +141,17 @@ describe("guarded selection", () => {
     expect(metrics.after.forget.train).toBe(kept(metrics).at(-1)?.forgetAccuracy);
   });
 
+  it("goes on until the class is improbable too, where recognisedAt asks for it", async () => {
+    const atTheAnswer = await run();
+    const { metrics } = await run({ recognisedAt: 0.02 });
+    expect(metrics.masked.units).toBeGreaterThan(atTheAnswer.metrics.masked.units);
+    const last = kept(metrics).at(-1) as Round;
+    expect(last.forgetAccuracy).toBeLessThanOrEqual(0.1);
+    expect(last.forgetLoss).toBeGreaterThan((kept(atTheAnswer.metrics).at(-1) as Round).forgetLoss);
+    // Recognised by this measure are at least those that are right.
+    expect(metrics.after.forget.train).toBeLessThanOrEqual(last.forgetAccuracy);
+  });
+
   it("masks the most allowed and not a unit more, and says so", async () => {
     const result = await run(
       { maxRatio: 0.015, ratioPerRound: 0.01, lostWeight: 0 },
