@@ -42,6 +42,11 @@ const DEFAULT_L2 = 1e-3;
 const DEFAULT_STEPS = 400;
 const LEARNING_RATE = 0.1;
 const MOMENTUM = 0.95;
+/**
+ * Deviation, as a share of the feature's size, up to which it is constant: f32 keeps 7 digits, and to divide by the noise of
+ * the last would make weights that no f32 layer can hold against their own bias.
+ */
+const LEAST_VARIATION = 1e-6;
 
 function fitGraph(width: number, classes: number): Graph {
   const builder = new GraphBuilder("linear-probe");
@@ -65,9 +70,11 @@ function moments(
   for (const [i, variance] of deviation.entries()) deviation[i] = Math.sqrt(variance);
   const average = deviation.reduce((sum, value) => sum + value, 0) / Math.max(width, 1);
   const least = leastDeviation * average;
+  const isConstant = (value: number, i: number): boolean =>
+    value <= Math.max(1e-12, LEAST_VARIATION * Math.abs(mean[i] as number));
   return {
     mean,
-    scale: deviation.map((value) => (value > 1e-12 ? 1 / Math.max(value, least) : 0)),
+    scale: deviation.map((value, i) => (isConstant(value, i) ? 0 : 1 / Math.max(value, least))),
   };
 }
 
@@ -85,7 +92,8 @@ export function standardise(
 /**
  * Fits multinomial logistic regression by full-batch Nesterov descent on standardised features.
  *
- * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` without samples; `ERR_FM_ABORTED` before the next step
+ * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` without samples; `ERR_FM_NON_FINITE` for features that are not; `ERR_FM_ABORTED`
+ * before the next step
  */
 export async function fitLinear(
   samples: LabelledFeatures,
@@ -95,6 +103,13 @@ export async function fitLinear(
     throw new FishermaskError(
       "ERR_FM_ARGUMENT",
       "Expected samples for the linear fit but received none",
+    );
+  }
+  const bad = samples.features.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) {
+    throw new FishermaskError(
+      "ERR_FM_NON_FINITE",
+      `Expected finite features for the linear fit but received ${samples.features[bad]} at ${bad}`,
     );
   }
   const standard = moments(samples, options.leastDeviation ?? 0);
