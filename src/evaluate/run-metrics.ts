@@ -55,8 +55,11 @@ export interface RoundMetrics {
   readonly lost?: number | null;
   /** Guarded rounds: the other way round. */
   readonly gained?: number | null;
-  /** The accuracies of a linear probe fitted in this round; absent or null where none was. */
-  readonly probe?: { readonly forget: number; readonly remain: number } | null;
+  /**
+   * The accuracies, on the same samples, of a linear probe fitted in this round; absent or null where none was. `remain` is
+   * null where no remain sample is watched.
+   */
+  readonly probe?: { readonly forget: number; readonly remain: number | null } | null;
   /** A step that was undone: its figures are those of the network that was tried. */
   readonly rejected?: boolean;
 }
@@ -115,9 +118,9 @@ export interface RunMetrics {
   readonly preset: string | null;
   readonly config: Readonly<Record<string, unknown>>;
   readonly before: Snapshot;
-  /** After masking and, where asked, fine-tuning: the network that was written. */
+  /** After masking and, where asked, a new head and fine-tuning: the network that was written. */
   readonly after: Snapshot;
-  /** After masking, before fine-tuning; null when nothing was fine-tuned. */
+  /** After masking, before a new head and fine-tuning; null when neither was asked for. */
   readonly maskedOnly: Snapshot | null;
   readonly retrained: Snapshot | null;
   readonly masked: MaskSummary;

@@ -16,7 +16,7 @@ export interface LinearHead {
 /**
  * The linear layer with a bias that makes the logits (the graph's first output).
  *
- * @throws {@link FishermaskError} `ERR_FM_CONFIG` where the logits come from another op or its weights are used elsewhere too
+ * @throws {@link FishermaskError} `ERR_FM_CONFIG` where the logits come from another op or its parameters are used elsewhere too
  */
 export function linearHead(graph: Graph): LinearHead {
   const logits = graph.outputs[0];
@@ -25,13 +25,15 @@ export function linearHead(graph: Graph): LinearHead {
   const input = node?.inputs[0];
   const spec = graph.parameters.find(({ name }) => name === weight);
   const uses = graph.nodes.filter(({ parameters }) =>
-    Object.values(parameters).includes(weight ?? ""),
+    Object.values(parameters).some((name) => name === weight || name === bias),
   );
   const isLinear = node?.op === "linear" && uses.length === 1;
+  const what =
+    node?.op === "linear" ? "one without or with shared parameters" : (node?.op ?? "none");
   if (!isLinear || weight === undefined || bias === undefined || input === undefined || !spec) {
     throw new FishermaskError(
       "ERR_FM_CONFIG",
-      `Expected a linear layer of its own with a bias for the head of ${graph.name} but received ${node?.op ?? "none"}`,
+      `Expected a linear layer with a bias, both its own, for the head of ${graph.name} but received ${what}`,
     );
   }
   const [classes = 0, width = 0] = spec.shape;

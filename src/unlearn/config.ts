@@ -52,7 +52,7 @@ export interface GuardedSelection {
  */
 export interface ProbedSelection extends Omit<GuardedSelection, "kind"> {
   readonly kind: "probed";
-  /** Samples a class that the probe is fitted on, drawn anew each round. */
+  /** Samples of each class that the probe is fitted on at most, the same number of each, drawn anew each round. */
   readonly probeSamples: number;
 }
 
@@ -105,8 +105,9 @@ export interface UnlearnConfig {
   readonly selection: SelectionConfig;
   readonly target: TargetConfig;
   /**
-   * Fit the classifier head anew, after masking and before fine-tuning, on this share of the remain set (0 .. 1); null or left
-   * out: the head stays.
+   * Fit the classifier head anew, after masking and before fine-tuning, on this share of the remain set (above 0 .. 1); null or
+   * left out: the head stays. Needs a head that is one linear layer and no candidate for masking. Methods that mask nothing
+   * leave it alone.
    */
   readonly refitHead?: number | null | undefined;
   /** Keep masked weights at exactly 0 in fine-tuning. */

@@ -189,6 +189,13 @@ export async function scoreNetwork(
   return { candidates, unit: rule.unit, scope: rule.scope, threads: rule.threads, scores, total };
 }
 
+/** Units whose removal brings something: those whose score is above 0. */
+export function countPositive({ scores }: UnitScores): number {
+  let count = 0;
+  for (const tensor of scores) for (const value of tensor) if (value > 0) count++;
+  return count;
+}
+
 function histogramOf(selection: NativeSelection): ScoreHistogram | null {
   if (selection.edges.length === 0) return null;
   return {

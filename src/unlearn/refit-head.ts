@@ -1,7 +1,9 @@
 import { subset } from "../data/dataset.js";
 import { evaluate } from "../evaluate/accuracy.js";
 import { fitLinear, foldStandardisation, type LinearFit } from "../evaluate/linear-fit.js";
+import type { Graph } from "../model/graph.js";
 import { type LinearHead, linearHead } from "../model/linear-head.js";
+import { FishermaskError } from "../native/errors.js";
 import type { MethodContext } from "./method.js";
 import { drawStratified } from "./sampling.js";
 
@@ -42,6 +44,22 @@ export async function fitHead(
   );
 }
 
+/**
+ * What replaces the head needs one linear layer there, and no mask on it: a new head would fill what a mask says is 0.
+ *
+ * @param candidates names of the tensors that may be masked
+ * @param what asks for it, for the message
+ * @throws {@link FishermaskError} `ERR_FM_CONFIG`
+ */
+export function checkReplaceable(graph: Graph, candidates: readonly string[], what: string): void {
+  const { weight } = linearHead(graph);
+  if (!candidates.includes(weight)) return;
+  throw new FishermaskError(
+    "ERR_FM_CONFIG",
+    `Expected true for excludeHead with ${what} but received candidates with the head's "${weight}"`,
+  );
+}
+
 /** The head's parameters that a fit stands for. */
 export function headOf(head: LinearHead, fit: LinearFit): Map<string, Float32Array> {
   const { weight, bias } = foldStandardisation(fit);
@@ -53,7 +71,7 @@ export function headOf(head: LinearHead, fit: LinearFit): Map<string, Float32Arr
 
 /**
  * Fits the network's head anew on a share of the remain set, the same number of each class. A class that is forgotten whole
- * has no sample there, so the new head never names it.
+ * has no sample there that the new head could learn it from.
  *
  * @throws {@link FishermaskError} `ERR_FM_CONFIG` for a network whose head is not one linear layer; as `evaluate`
  */

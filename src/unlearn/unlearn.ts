@@ -18,6 +18,7 @@ import { type FisherStore, weightsDigest } from "./fisher-store.js";
 import { countByTensor, type MaskSet } from "./mask.js";
 import type { Method, MethodContext, MethodOutcome, StageReporter } from "./method.js";
 import { methods } from "./methods.gen.js";
+import { checkReplaceable } from "./refit-head.js";
 import { byClass, drawSamples } from "./sampling.js";
 
 export interface UnlearnRequest {
@@ -116,8 +117,27 @@ function checkRequest(request: UnlearnRequest): Method {
       `Expected fineTune (epochs, learning rate, …) for method ${method.name} but received none`,
     );
   }
-  candidateTensors(request.model.graph, candidateOptions(config));
+  checkHead(request);
+  checkNoneStored(request);
   return method;
+}
+
+function checkHead({ config, model }: UnlearnRequest): void {
+  const candidates = candidateTensors(model.graph, candidateOptions(config));
+  const names = candidates.map(({ name }) => name);
+  if (config.selection.kind === "probed") checkReplaceable(model.graph, names, "probed selection");
+  if ((config.refitHead ?? null) !== null) checkReplaceable(model.graph, names, "refitHead");
+}
+
+/** A stored Fisher went through the network's own head. */
+function checkNoneStored({ config, stored }: UnlearnRequest): void {
+  if (config.selection.kind !== "probed") return;
+  const given = (["forget", "remain"] as const).find((name) => (stored?.[name] ?? null) !== null);
+  if (given === undefined) return;
+  throw new FishermaskError(
+    "ERR_FM_CONFIG",
+    `Expected no stored Fisher with probed selection, whose gradients go through a probe, but received one of the ${given} set`,
+  );
 }
 
 function methodOf(wanted: string): Method {

@@ -1,12 +1,11 @@
-import { subset } from "../../data/dataset.js";
 import type { RoundMetrics, ScoreHistogram } from "../../evaluate/run-metrics.js";
 import { readWeights } from "../../model/model.js";
 import { throwIfAborted } from "../../native/errors.js";
 import { ratioToK } from "../../native/masking.js";
 import { candidateOptions, type GuardedSelection } from "../config.js";
-import type { FisherStore } from "../fisher-store.js";
 import {
   countByTensor,
+  countPositive,
   keepAll,
   type MaskSelection,
   type MaskSet,
@@ -16,10 +15,11 @@ import {
   unionOfMasked,
 } from "../mask.js";
 import type { MethodContext } from "../method.js";
-import { combinedStore } from "./combined-gradient.js";
-import { fisherOf, takeFishers } from "./fishers.js";
+import { takeFishers } from "./fishers.js";
+import { lessLost } from "./lost-samples.js";
 import type { Fishers, Masking, Weights } from "./masking.js";
 import { Pace } from "./pace.js";
+import { percent } from "./percent.js";
 import { score } from "./score.js";
 import { type Balance, nothingLeftWarning, stalledWarning } from "./stalled.js";
 import { missedWarning, targetReached } from "./target.js";
@@ -113,31 +113,14 @@ class GuardedRun {
 
   /** Scores at the accepted weights. */
   async #rank(round: number): Promise<UnitScores> {
-    const { recognised } = this.#accepted.sighting;
-    this.fishers = await takeFishers(this.#context, round - 1, recognised);
-    const lost = lostSince(this.#before, this.#accepted.sighting);
-    const forget = combinedStore({
-      forget: this.fishers.forget as FisherStore,
-      recognised: recognised.length,
-      judged: this.#watch.judged.indices.length,
-      lost: await this.#fisherOfLost(lost),
-      lostCount: lost.length,
-      weightOfLost: this.#watch.weightOfLost,
+    const { sighting, weights } = this.#accepted;
+    this.fishers = await takeFishers(this.#context, round - 1, sighting.recognised);
+    const lost = lostSince(this.#before, sighting);
+    const ranking = await lessLost(this.#context, this.fishers, this.#watch, sighting, {
+      count: lost.length,
+      drawn: lost,
     });
-    const { remain } = this.fishers;
-    return score(this.#context, this.#accepted.weights, { forget, remain });
-  }
-
-  /** At T = 1 and with the data's labels: these samples are wrong, so their loss is not saturated. */
-  async #fisherOfLost(lost: Int32Array): Promise<FisherStore | null> {
-    const { watched, weightOfLost } = this.#watch;
-    if (watched === null || lost.length === 0 || weightOfLost === 0) return null;
-    const view = subset(watched.dataset, lost);
-    return fisherOf(this.#context, "lost samples", view, true, {
-      labels: "empirical",
-      temperature: 1,
-      digest: `${this.#context.trainDigest}, occluded`,
-    });
+    return score(this.#context, weights, ranking);
   }
 
   /** Tries ever smaller steps along one ranking. @returns whether one was kept */
@@ -221,16 +204,6 @@ class GuardedRun {
     const lost = lostSince(this.#before, sighting).length;
     return { units, recognised: sighting.recognised.length, lost };
   }
-}
-
-function percent(share: number, digits = 1): string {
-  return `${(100 * share).toFixed(digits)} %`;
-}
-
-function countPositive({ scores }: UnitScores): number {
-  let count = 0;
-  for (const tensor of scores) for (const value of tensor) if (value > 0) count++;
-  return count;
 }
 
 /**

@@ -1,19 +1,27 @@
-import { subset } from "../../data/dataset.js";
 import type { RoundMetrics, ScoreHistogram } from "../../evaluate/run-metrics.js";
-import { type LinearHead, linearHead } from "../../model/linear-head.js";
+import { linearHead } from "../../model/linear-head.js";
 import { readWeights } from "../../model/model.js";
 import { throwIfAborted } from "../../native/errors.js";
 import { ratioToK } from "../../native/masking.js";
 import { candidateOptions, type ProbedSelection } from "../config.js";
-import type { FisherStore } from "../fisher-store.js";
-import { countByTensor, keepAll, maskWeights, selectMask, unionOfMasked } from "../mask.js";
+import {
+  countByTensor,
+  countPositive,
+  keepAll,
+  type MaskSet,
+  maskWeights,
+  selectMask,
+  unionOfMasked,
+} from "../mask.js";
 import type { MethodContext } from "../method.js";
-import { fitHead, headOf } from "../refit-head.js";
-import { drawSamples, drawStratified, without } from "../sampling.js";
-import { combinedStore } from "./combined-gradient.js";
-import { fisherOf, takeFishers } from "./fishers.js";
+import { drawSamples } from "../sampling.js";
+import { takeFishers } from "./fishers.js";
+import { lessLost } from "./lost-samples.js";
 import type { Fishers, Masking, Weights } from "./masking.js";
+import { percent } from "./percent.js";
+import { judgedBesideProbe, RoundProbe } from "./round-probe.js";
 import { score } from "./score.js";
+import { nothingLeftWarning, noUnitLeftWarning } from "./stalled.js";
 import { missedWarning, targetReached } from "./target.js";
 import {
   describeWatch,
@@ -25,187 +33,167 @@ import {
   type Watch,
 } from "./watch.js";
 
-/** Enough for the order of the weights; the probe of the evaluation takes 400. */
-const kProbeSteps = 150;
-
-/** What the probe is fitted on this round: forget samples that are not judged, where there are others, and remain samples. */
-function probeIndices(
-  context: MethodContext,
-  watch: Watch,
-  each: number,
-  round: number,
-): Int32Array {
-  const { config, forget, remain, reserved, train } = context;
-  const judged = new Set(watch.judged.indices);
-  const unseen = without(without(forget, reserved), judged);
-  const own = unseen.length > 0 ? unseen : without(forget, reserved);
-  const drawn = [
-    ...drawStratified(train, own, each * classesIn(context, own), config.seed, round),
-    ...drawStratified(
-      train,
-      without(remain, reserved),
-      each * train.classes.length,
-      config.seed,
-      round,
-    ),
-  ];
-  return Int32Array.from(drawn).sort();
+/** One network through its own head and through the round's probe. */
+interface Seen {
+  readonly own: Sighting;
+  readonly probed: Sighting;
 }
 
-function classesIn({ train }: MethodContext, indices: Int32Array): number {
-  return new Set(indices.map((index) => train.labels[index] as number)).size;
-}
-
-/** The network with its own head and with the round's probe in its place. */
-class ProbedNetwork {
+/** The probed rule at work: a share each round, what the round's probe reads. */
+class ProbedRun {
+  readonly rounds: RoundMetrics[] = [];
   readonly #context: MethodContext;
-  readonly #head: LinearHead;
-  readonly #own: Weights;
   readonly #watch: Watch;
-  readonly #each: number;
+  readonly #probe: RoundProbe;
+  readonly #total: number;
+  readonly #most: number;
+  readonly #perRound: number;
+  #weights: Weights;
+  #units = 0;
+  #before: Seen | null = null;
+  #last: Sighting | null = null;
+  masks: MaskSet;
+  fishers: Fishers = { forget: null, remain: null };
+  histogram: ScoreHistogram | null = null;
 
-  constructor(context: MethodContext, weights: Weights, watch: Watch, each: number) {
+  constructor(
+    context: MethodContext,
+    selection: ProbedSelection,
+    watch: Watch,
+    probe: RoundProbe,
+    weights: Weights,
+  ) {
+    const { config, model } = context;
+    this.masks = keepAll(model.graph, { ...candidateOptions(config), unit: config.unit });
     this.#context = context;
-    this.#head = linearHead(context.model.graph);
-    const { weight, bias } = this.#head;
-    this.#own = new Map([weight, bias].map((name) => [name, weights.get(name) as Float32Array]));
     this.#watch = watch;
-    this.#each = each;
+    this.#probe = probe;
+    this.#weights = weights;
+    this.#total = countByTensor(this.masks).total;
+    this.#most = ratioToK(selection.maxRatio, this.#total);
+    // On a small network a round's share may be less than one unit.
+    this.#perRound = Math.max(1, ratioToK(selection.ratioPerRound, this.#total));
   }
 
-  restoreHead(): Promise<void> {
-    return this.#context.network.setParameters(this.#own);
+  /** The network has its own head again when this ends, however it ends. */
+  async run(): Promise<void> {
+    try {
+      for (let round = 0; ; round++) {
+        throwIfAborted(this.#context.signal);
+        const { probed } = await this.#look(round);
+        if (!this.#goesOn(probed) || !(await this.#step(probed, round))) return;
+      }
+    } finally {
+      await this.#probe.restoreHead();
+    }
   }
 
-  /** Looks with the network's own head, then fits the round's probe, leaves it in the network and looks again. */
-  async look(round: number): Promise<{ own: Sighting; probed: Sighting }> {
-    await this.restoreHead();
+  /** Through the own head first; then the round's probe is fitted, and stays for the gradients. */
+  async #look(round: number): Promise<Seen> {
+    await this.#probe.restoreHead();
     const own = await look(this.#context, this.#watch);
-    const indices = probeIndices(this.#context, this.#watch, this.#each, round);
-    const options = { stage: "Probe of the round", steps: kProbeSteps };
-    const fit = await fitHead(this.#context, this.#head, indices, options);
-    await this.#context.network.setParameters(headOf(this.#head, fit));
-    return { own, probed: await look(this.#context, this.#watch) };
+    await this.#probe.install(round);
+    const seen = { own, probed: await look(this.#context, this.#watch) };
+    this.#before ??= seen;
+    this.#last = seen.probed;
+    this.#record(round, this.#before, seen);
+    return seen;
   }
-}
 
-/** At T = 1 and with the data's labels: these samples are wrong, so their loss is not saturated. */
-async function fisherOfLost(
-  context: MethodContext,
-  watch: Watch,
-  lost: Int32Array,
-): Promise<FisherStore | null> {
-  if (watch.watched === null || lost.length === 0 || watch.weightOfLost === 0) return null;
-  return fisherOf(context, "lost samples", subset(watch.watched.dataset, lost), true, {
-    labels: "empirical",
-    temperature: 1,
-    digest: `${context.trainDigest}, occluded`,
-  });
-}
+  #goesOn(probed: Sighting): boolean {
+    return (
+      !targetReached(this.#context.config.target, probed) &&
+      probed.recognised.length > 0 &&
+      this.#units < this.#most
+    );
+  }
 
-/** The forget and remain Fisher through the present head, the forget gradient less that of what the probe lost. */
-async function fishersThroughProbe(
-  context: MethodContext,
-  watch: Watch,
-  before: Sighting,
-  now: Sighting,
-  round: number,
-): Promise<Fishers> {
-  const { recognised } = now;
-  const fishers = await takeFishers(context, round, recognised);
-  const lost = lostSince(before, now);
-  const drawn = drawSamples(lost, context.config.fisher.forgetSamples, context.config.seed, round);
-  const forget = combinedStore({
-    forget: fishers.forget as FisherStore,
-    recognised: recognised.length,
-    judged: watch.judged.indices.length,
-    lost: await fisherOfLost(context, watch, drawn),
-    lostCount: lost.length,
-    weightOfLost: watch.weightOfLost,
-  });
-  return { forget, remain: fishers.remain };
+  /** @returns whether a unit was left to mask */
+  async #step(probed: Sighting, round: number): Promise<boolean> {
+    const { config, network } = this.#context;
+    this.fishers = await takeFishers(this.#context, round, probed.recognised);
+    const lost = lostSince((this.#before as Seen).probed, probed);
+    // The probe is another one each round, so many are lost for a round alone; a draw of them says as much.
+    const drawn = drawSamples(lost, config.fisher.forgetSamples, config.seed, round);
+    const ranking = await lessLost(this.#context, this.fishers, this.#watch, probed, {
+      count: lost.length,
+      drawn,
+    });
+    const scores = await score(this.#context, this.#weights, ranking);
+    const k = Math.min(this.#perRound, this.#most - this.#units, countPositive(scores));
+    if (k === 0) return false;
+    const chosen = await selectMask(scores, { k });
+    this.#weights = maskWeights(this.#weights, chosen.masks);
+    this.masks = unionOfMasked(this.masks, chosen.masks);
+    this.histogram = chosen.histogram;
+    this.#units += chosen.units;
+    await network.setParameters(this.#weights);
+    return true;
+  }
+
+  get #ratio(): number {
+    return this.#total === 0 ? 0 : this.#units / this.#total;
+  }
+
+  /** The accuracies of a round are those of the network's own head; beside them the probe's, on the same samples. */
+  #record(round: number, before: Seen, { own, probed }: Seen): void {
+    const { forgetAccuracy: forget, remainAccuracy: remain } = measuresOf(before.probed, probed);
+    this.rounds.push({
+      round,
+      units: this.#units,
+      ratio: this.#ratio,
+      ...measuresOf(before.own, own),
+      probe: { forget, remain },
+    });
+    this.#context.reporter.message(
+      `round ${round}: ${percent(this.#ratio, 2)} masked, a probe finds ${percent(forget)} of the forget samples, ` +
+        `the network ${percent(own.forgetAccuracy)}`,
+    );
+  }
+
+  warnings(): string[] {
+    const { target } = this.#context.config;
+    const last = this.#last as Sighting;
+    if (targetReached(target, last)) return [];
+    return [`By the linear probe: ${this.#missed(last)}`];
+  }
+
+  #missed({ forgetAccuracy, forgetLoss, recognised }: Sighting): string {
+    const { target } = this.#context.config;
+    const found = { forgetAccuracy, forgetLoss, ratio: this.#ratio };
+    if (recognised.length === 0) return nothingLeftWarning(target);
+    return this.#units >= this.#most
+      ? missedWarning(target, found)
+      : noUnitLeftWarning(target, found);
+  }
 }
 
 /**
  * Masks what a linear probe reads: each round fits a probe on the features as they are now, and follows the gradients through
  * it. What the network's own head says plays no part; it is left as it was, and is to be fitted anew afterwards.
  *
- * @throws {@link FishermaskError} `ERR_FM_CONFIG` for a network whose head is not one linear layer; as `maskGuarded`
+ * @throws {@link FishermaskError} `ERR_FM_CONFIG` for a network whose head is not one linear layer; `ERR_FM_ABORTED`; as
+ * `computeFisher` and `fitLinear`
  */
 export async function maskProbed(
   context: MethodContext,
   selection: ProbedSelection,
 ): Promise<Masking> {
-  const { config, model, network, reporter } = context;
-  const watch = openWatch(context, selection);
-  let weights = await readWeights(model.graph, network);
-  let masks = keepAll(model.graph, { ...candidateOptions(config), unit: config.unit });
-  const { total } = countByTensor(masks);
-  const most = ratioToK(selection.maxRatio, total);
-  const perRound = Math.max(1, ratioToK(selection.ratioPerRound, total));
-  const probed = new ProbedNetwork(context, weights, watch, selection.probeSamples);
-  const rounds: RoundMetrics[] = [];
-  let fishers: Fishers = { forget: null, remain: null };
-  let histogram: ScoreHistogram | null = null;
-  let units = 0;
-  let before: { own: Sighting; probed: Sighting } | null = null;
-  let reached = false;
-  for (let round = 0; ; round++) {
-    throwIfAborted(context.signal);
-    const seen = await probed.look(round);
-    before ??= seen;
-    reached = targetReached(config.target, seen.probed);
-    rounds.push(roundOf(round, units, total, before, seen));
-    reporter.message(
-      `round ${round}: ${percent(units / total, 2)} masked, a probe finds ${percent(seen.probed.forgetAccuracy)} of the forget ` +
-        `samples, the network ${percent(seen.own.forgetAccuracy)}`,
-    );
-    if (reached || units >= most || seen.probed.recognised.length === 0) break;
-    fishers = await fishersThroughProbe(context, watch, before.probed, seen.probed, round);
-    const chosen = await selectMask(await score(context, weights, fishers), {
-      k: Math.min(perRound, most - units),
-    });
-    if (chosen.units === 0) break;
-    weights = maskWeights(weights, chosen.masks);
-    masks = unionOfMasked(masks, chosen.masks);
-    histogram = chosen.histogram;
-    units += chosen.units;
-    await network.setParameters(weights);
-  }
-  await probed.restoreHead();
-  const last = rounds.at(-1) as RoundMetrics;
-  const found = { ...last, forgetAccuracy: last.probe?.forget ?? last.forgetAccuracy };
+  const { graph } = context.model;
+  const head = linearHead(graph);
+  const watch = openWatch(context, selection, judgedBesideProbe(context));
+  const weights = await readWeights(graph, context.network);
+  const { indices: judged } = watch.judged;
+  const probe = new RoundProbe(context, head, weights, judged, selection.probeSamples);
+  const probed = new ProbedRun(context, selection, watch, probe, weights);
+  await probed.run();
+  const { masks, rounds, histogram, fishers } = probed;
   return {
     masks,
     rounds,
     scores: histogram,
     fishers,
-    warnings: reached ? [] : [`By the linear probe: ${missedWarning(config.target, found)}`],
+    warnings: probed.warnings(),
     watch: describeWatch(watch, selection),
   };
-}
-
-/** The accuracies of a round are those of the network's own head; beside them the probe's, on the same samples. */
-function roundOf(
-  round: number,
-  units: number,
-  total: number,
-  before: { own: Sighting; probed: Sighting },
-  seen: { own: Sighting; probed: Sighting },
-): RoundMetrics {
-  const probed = measuresOf(before.probed, seen.probed);
-  return {
-    round,
-    units,
-    ratio: total === 0 ? 0 : units / total,
-    ...measuresOf(before.own, seen.own),
-    probe:
-      probed.remainAccuracy === null
-        ? null
-        : { forget: probed.forgetAccuracy, remain: probed.remainAccuracy },
-  };
-}
-
-function percent(share: number, digits = 1): string {
-  return `${(100 * share).toFixed(digits)} %`;
 }

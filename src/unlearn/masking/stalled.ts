@@ -1,4 +1,5 @@
 import type { TargetConfig } from "../config.js";
+import { percent } from "./percent.js";
 import { targetText } from "./target.js";
 
 /** A network in counts of what the guarded rule weighs. */
@@ -21,10 +22,6 @@ export interface Stall {
   readonly tried: Balance | null;
 }
 
-function percent(share: number, digits: number): string {
-  return `${(100 * share).toFixed(digits)} %`;
-}
-
 function lastStep({ kept, tried, judged, watched, weightOfLost }: Stall): string {
   if (tried === null) return "no unit was left whose removal would help.";
   const ofForget = `${tried.recognised} instead of ${kept.recognised} of ${judged} judged forget samples recognised`;
@@ -41,15 +38,27 @@ export function stalledWarning(target: TargetConfig, stall: Stall): string {
   const { ratio, forgetAccuracy, rounds } = stall;
   return (
     `The target was not reached: masking stopped at ${percent(ratio, 2)} of the candidates, with the forget set's training ` +
-    `samples still right in ${percent(forgetAccuracy, 1)} of the cases (target: ${targetText(target)}). ` +
+    `samples still right in ${percent(forgetAccuracy)} of the cases (target: ${targetText(target)}). ` +
     `${rounds} rounds in a row were undone: ${lastStep(stall)}`
   );
 }
 
-/** Of a guarded run with a target loss as well, which it cannot follow to the end. */
+/** Of a run that follows what is still recognised, with a target loss as well, which it cannot follow to the end. */
 export function nothingLeftWarning(target: TargetConfig): string {
   return (
-    "The target was not reached: none of the judged forget samples is recognised any more, and guarded selection follows " +
-    `only those that are (target: ${targetText(target)}).`
+    "The target was not reached: none of the judged forget samples is recognised any more, and the rounds follow only " +
+    `those that are (target: ${targetText(target)}).`
+  );
+}
+
+/** Of a run that had no unit left to mask, before the target and before the most allowed. */
+export function noUnitLeftWarning(
+  target: TargetConfig,
+  { ratio, forgetAccuracy }: Pick<Stall, "ratio" | "forgetAccuracy">,
+): string {
+  return (
+    `The target was not reached: masking stopped at ${percent(ratio, 2)} of the candidates, with the forget set's training ` +
+    `samples still right in ${percent(forgetAccuracy)} of the cases (target: ${targetText(target)}): no unit was left whose ` +
+    "removal would help."
   );
 }

@@ -44,11 +44,17 @@ export interface Sighting {
 /**
  * Draws the samples to watch. Both samples stand for their whole sets: a watched remain sample for |D_r| / watched, a judged
  * forget sample for |D_f| / judged, so that `weightOfLost` = lostWeight · (|D_r| / watched) / (|D_f| / judged).
+ *
+ * @param mostJudged how many forget samples to judge at most; null: all; by default the target's number
  */
-export function openWatch(context: MethodContext, selection: WatchOptions): Watch {
+export function openWatch(
+  context: MethodContext,
+  selection: WatchOptions,
+  mostJudged: number | null = context.config.target.samples,
+): Watch {
   const { config, train, forget, remain, reserved, normalization } = context;
   const { watchSamples, occlusion, lostWeight } = selection;
-  const judged = drawSamples(without(forget, reserved), config.target.samples, config.seed, 0);
+  const judged = drawSamples(without(forget, reserved), mostJudged, config.seed, 0);
   const open = without(remain, reserved);
   const drawn = drawStratified(train, open, watchSamples, config.seed, kWatchDraw);
   const enough = drawn.length >= kFewestWatched;
