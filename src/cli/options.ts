@@ -54,6 +54,7 @@ export function realNumber(
 
 export const positive = (value: number): boolean => value > 0 && Number.isFinite(value);
 export const atLeastZero = (value: number): boolean => value >= 0 && Number.isFinite(value);
+export const positiveShare = (value: number): boolean => value > 0 && value <= 1;
 export const unitInterval = (value: number): boolean => value >= 0 && value <= 1;
 
 function collect(text: string, before: readonly string[] | undefined): string[] {

@@ -133,6 +133,12 @@ export interface RunMetrics {
   readonly warnings: readonly string[];
 }
 
+/** Whether the written network's head was fitted anew after masking. */
+export function hasNewHead({ config, maskedOnly }: RunMetrics): boolean {
+  const { refitHead } = config;
+  return maskedOnly !== null && typeof refitHead === "number";
+}
+
 /** A few images of the forget set for the report, with what the networks say of them. */
 export interface SampleImage {
   readonly index: number;

@@ -20,7 +20,14 @@ export const DEFINITIONS: readonly (readonly [string, string])[] = [
     "Linear probe",
     "Test accuracy of a fresh linear classifier trained on the features before the head. High on a forgotten class: the class is hidden at the output, but the features still tell it apart.",
   ],
-  ["Masked only", "The network after the chosen units were set to zero, before any fine-tuning."],
+  [
+    "Probe of the round",
+    "A linear classifier fitted anew in each round on the features as they were then, and tested on the samples that the stopping rule looks at; it steers the masking and is thrown away.",
+  ],
+  [
+    "Masked only",
+    "The network after the chosen units were set to zero, before a new head and any fine-tuning.",
+  ],
   [
     "Retrained",
     "A network trained from the start without the forget set: what perfect forgetting would look like.",

@@ -1,4 +1,4 @@
-import type { RunMetrics, Snapshot } from "../evaluate/run-metrics.js";
+import { hasNewHead, type RunMetrics, type Snapshot } from "../evaluate/run-metrics.js";
 import { formatNumber, formatPercent, formatPoints } from "./format.js";
 import { html, type SafeHtml } from "./html.js";
 import { wasFineTuned } from "./summary.js";
@@ -38,7 +38,11 @@ interface Column {
 
 function columnsOf(metrics: RunMetrics): Column[] {
   const { before, maskedOnly, after, retrained } = metrics;
-  const heading = wasFineTuned(metrics) ? "Masked + fine-tuned" : "Masked";
+  const heading = [
+    "Masked",
+    ...(hasNewHead(metrics) ? ["new head"] : []),
+    ...(wasFineTuned(metrics) ? ["fine-tuned"] : []),
+  ].join(" + ");
   return [
     { heading: "Before", snapshot: before, written: false },
     ...(maskedOnly === null ? [] : [{ heading: "Masked", snapshot: maskedOnly, written: false }]),

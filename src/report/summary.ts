@@ -1,4 +1,4 @@
-import type { RunMetrics } from "../evaluate/run-metrics.js";
+import { hasNewHead, type RunMetrics } from "../evaluate/run-metrics.js";
 import { formatCount, formatPercent, formatPoints, formatSeconds, formatShare } from "./format.js";
 import { type HtmlValue, html, named, type SafeHtml } from "./html.js";
 import { isAccepted, type Round } from "./rounds.js";
@@ -32,7 +32,7 @@ export function totalSeconds(metrics: RunMetrics): number | null {
 
 /** Whether the written network was fine-tuned after masking. */
 export function wasFineTuned(metrics: RunMetrics): boolean {
-  return metrics.fineTuning.length > 0 || metrics.maskedOnly !== null;
+  return metrics.fineTuning.length > 0 || (metrics.maskedOnly !== null && !hasNewHead(metrics));
 }
 
 function asked(metrics: RunMetrics): SafeHtml {
@@ -65,13 +65,14 @@ function masked(metrics: RunMetrics): SafeHtml {
 }
 
 function tuned(metrics: RunMetrics): string {
+  const head = hasNewHead(metrics) ? ", the head was fitted anew on remain samples" : "";
   if (!wasFineTuned(metrics)) {
-    return "; nothing was fine-tuned";
+    return `${head}; nothing was fine-tuned`;
   }
   const epochs = metrics.fineTuning.length;
   return epochs === 0
-    ? ", and the network was then fine-tuned"
-    : `, and the network was then fine-tuned for ${plural(epochs, "epoch")}`;
+    ? `${head}, and the network was then fine-tuned`
+    : `${head}, and the network was then fine-tuned for ${plural(epochs, "epoch")}`;
 }
 
 interface Change {

@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import { findClass } from "../../data/class-names.js";
 import { datasetDigest, type ImageDataset } from "../../data/dataset.js";
 import { type ForgetSplit, splitForget } from "../../data/split.js";
-import type { RunMetrics, Snapshot } from "../../evaluate/run-metrics.js";
+import { hasNewHead, type RunMetrics, type Snapshot } from "../../evaluate/run-metrics.js";
 import { candidateTensors } from "../../model/candidates.js";
 import { FishermaskError } from "../../native/errors.js";
 import {
@@ -27,6 +27,7 @@ import {
   atLeastZero,
   type ModelDataOptions,
   positive,
+  positiveShare,
   realNumber,
   unitInterval,
   wholeNumber,
@@ -56,6 +57,8 @@ interface Options extends ModelDataOptions, MaskingOptions, StoredFisherOptions 
   readonly ratioPerRound?: number;
   readonly targetAccuracy?: number;
   readonly targetLoss?: number;
+  /** False: `--no-refit-head`. */
+  readonly refitHead?: number | false;
   readonly hold?: boolean;
   readonly fineTune?: number;
   readonly learningRate?: number;
@@ -92,7 +95,7 @@ function kindOf(options: Options, preset: Selection): Selection["kind"] {
   if (options.ratio !== undefined) return "fixed";
   if (options.adaptive === true) return "adaptive";
   if (options.iterated === true) return "iterated";
-  const isInRounds = preset.kind === "iterated" || preset.kind === "guarded";
+  const isInRounds = ["iterated", "guarded", "probed"].includes(preset.kind);
   return options.ratioPerRound !== undefined && !isInRounds ? "iterated" : preset.kind;
 }
 
@@ -159,6 +162,7 @@ export function configOf(options: Options): UnlearnConfig {
     exclude: options.exclude,
     excludeHead: options.excludeHead,
     selection: selectionOf(options, preset.config),
+    refitHead: options.refitHead === false ? null : options.refitHead,
     hold: options.hold,
     fineTune: fineTuneOf(options),
     seed: options.seed,
@@ -195,14 +199,16 @@ const percent = (value: number | null): string => (value === null ? "–" : form
 
 /** The table of a run: one row per network. */
 export function resultTable(metrics: RunMetrics): string {
-  const tuned = metrics.fineTuning.length > 0 && metrics.maskedOnly !== null;
   const rows: { name: string; snapshot: Snapshot }[] = [
     { name: "before", snapshot: metrics.before },
   ];
-  if (tuned && metrics.maskedOnly !== null)
+  const afterwards = [
+    ...(hasNewHead(metrics) ? ["new head"] : []),
+    ...(metrics.fineTuning.length > 0 ? ["fine-tuned"] : []),
+  ];
+  if (afterwards.length > 0 && metrics.maskedOnly !== null)
     rows.push({ name: "masked", snapshot: metrics.maskedOnly });
-  const name =
-    metrics.masked.units === 0 ? metrics.method : tuned ? "masked + fine-tuned" : "masked";
+  const name = metrics.masked.units === 0 ? metrics.method : ["masked", ...afterwards].join(" + ");
   rows.push({ name, snapshot: metrics.after });
   if (metrics.retrained !== null) rows.push({ name: "retrained", snapshot: metrics.retrained });
   return formatTable(rows, [
@@ -346,6 +352,12 @@ export function register(program: Command): void {
       "forgotten when the forget set's mean loss is at least this",
       realNumber("--target-loss", atLeastZero, "a number from 0"),
     )
+    .option(
+      "--refit-head <SHARE>",
+      "fit a new classifier head on this share of the remain set after masking",
+      realNumber("--refit-head", positiveShare, "a number above 0 and at most 1"),
+    )
+    .option("--no-refit-head", "keep the head, where the preset fits a new one")
     .option("--fine-tune <EPOCHS>", "train on the remain set afterwards", wholeNumber(1))
     .option("--fine-tune-samples <N>", "remain samples to train on", wholeNumber(1))
     .option(

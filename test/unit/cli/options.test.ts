@@ -6,14 +6,17 @@ import { EXIT, exitCodeOf } from "../../../src/cli/exit-codes.js";
 import {
   checkDevice,
   positive,
+  positiveShare,
   realNumber,
   unitInterval,
   wholeNumber,
 } from "../../../src/cli/options.js";
-import { configOf } from "../../../src/cli/verbs/unlearn.js";
+import { configOf, resultTable } from "../../../src/cli/verbs/unlearn.js";
+import type { RunMetrics } from "../../../src/evaluate/run-metrics.js";
 import { ERROR_CODES, FishermaskError } from "../../../src/native/errors.js";
 import { presets } from "../../../src/unlearn/presets.gen.js";
 import { expectError, temporaryFolder } from "../io/support.js";
+import { sampleMetrics } from "../report/sample-run.js";
 
 const file = temporaryFolder();
 
@@ -110,7 +113,7 @@ describe("the options of unlearn", () => {
       excludeHead: false,
       hold: false,
       fisher: { temperature: 2, forgetSamples: 7, remainSamples: 500 },
-      target: { accuracy: 0.003, loss: 3 },
+      target: { accuracy: presets.default.config.target.accuracy, loss: 3 },
       seed: 5,
       fineTune: { epochs: 2, learningRate: 0.01, samples: 50, batchSize: 128 },
     });
@@ -140,8 +143,8 @@ describe("the options of unlearn", () => {
     await expectError(() => of({ ...liu2023, maxRatio: 0.1 }), "ERR_FM_ARGUMENT", "--max-ratio");
   });
 
-  it("narrow the preset's own rounds, guarded or not", () => {
-    for (const preset of ["default", "prototype"] as const) {
+  it("narrow the preset's own rounds, of whatever kind", () => {
+    for (const preset of ["default", "prototype", "deep"] as const) {
       const of = (options: Partial<Options>) => config({ preset, ...options }).selection;
       const own = presets[preset].config.selection;
       expect(of({})).toEqual(own);
@@ -151,6 +154,29 @@ describe("the options of unlearn", () => {
     }
     const iterated = config({ preset: "prototype", iterated: true, maxRatio: 0.2 });
     expect(iterated.selection).toEqual({ kind: "iterated", ratioPerRound: 0.002, maxRatio: 0.2 });
+  });
+
+  it("leave the preset deep as it is, or take its rounds or its new head away", () => {
+    const deep = presets.deep.config;
+    expect(config({ preset: "deep" })).toEqual(deep);
+    const { selection, refitHead } = config({ preset: "deep", ratio: 0.01, refitHead: false });
+    expect(selection).toEqual({ kind: "fixed", ratio: 0.01 });
+    expect(refitHead).toBeNull();
+    expect(config({ preset: "deep", iterated: true })).toMatchObject({
+      selection: { kind: "iterated", ratioPerRound: 0.002, maxRatio: 0.06 },
+      refitHead: 0.1,
+    });
+  });
+
+  it("fit a new head where they say so", () => {
+    expect(config().refitHead ?? null).toBeNull();
+    expect(config({ refitHead: 0.25 }).refitHead).toBe(0.25);
+    expect(config({ preset: "deep", refitHead: 1 }).refitHead).toBe(1);
+    const share = realNumber("--refit-head", positiveShare, "a number above 0 and at most 1");
+    expect([share("0.1"), share("1")]).toEqual([0.1, 1]);
+    for (const text of ["0", "1.1", "-0.1", "", "NaN"]) {
+      expect(() => share(text), text).toThrow("--refit-head");
+    }
   });
 
   it("of fine-tuning are refused without --fine-tune", () => {
@@ -166,6 +192,26 @@ describe("the options of unlearn", () => {
 
   it("are refused by key when they do not fit the criterion", async () => {
     await expectError(() => config({ lambda: 2 }), "ERR_FM_CONFIG", "lambda", "directional");
+  });
+});
+
+describe("the table of a run", () => {
+  const networks = (metrics: RunMetrics) =>
+    resultTable(metrics)
+      .split("\n")
+      .slice(2)
+      .map((line) => line.split(/ {2,}/)[0]);
+
+  it("names what was done to each network", () => {
+    const { config } = sampleMetrics();
+    const refitted = { config: { ...config, refitHead: 0.1 } };
+    const last = (name: string) => ["before", "masked", name, "retrained"];
+    expect(networks(sampleMetrics())).toEqual(last("masked + fine-tuned"));
+    expect(networks(sampleMetrics(refitted))).toEqual(last("masked + new head + fine-tuned"));
+    const alone = sampleMetrics({ ...refitted, fineTuning: [] });
+    expect(networks(alone)).toEqual(last("masked + new head"));
+    const plain = sampleMetrics({ fineTuning: [], maskedOnly: null, retrained: null });
+    expect(networks(plain)).toEqual(["before", "masked"]);
   });
 });
 

@@ -81,6 +81,20 @@ describe("renderReport", () => {
     ]);
   });
 
+  it("says where the head is a new one, with and without fine-tuning", () => {
+    const { config } = sampleMetrics();
+    const refitted = { config: { ...config, refitHead: 0.1 } };
+    const tuned = sampleMetrics(refitted);
+    expect(cellsOf(tuned)[0]?.[2]).toBe("Masked + new head + fine-tuned");
+    expect(textOf(tuned)).toContain("the head was fitted anew on remain samples, and the network");
+    const alone = sampleMetrics({ ...refitted, fineTuning: [] });
+    expect(cellsOf(alone)[0]?.[2]).toBe("Masked + new head");
+    expect(textOf(alone)).toContain("fitted anew on remain samples; nothing was fine-tuned");
+    // A method that masks nothing leaves the head alone, whatever its preset says.
+    const other = sampleMetrics({ ...refitted, maskedOnly: null });
+    expect(textOf(other)).not.toContain("the head was fitted anew");
+  });
+
   it("says in words what was asked, masked and paid", () => {
     const text = textOf(sampleMetrics());
     expect(text).toContain(

@@ -109,6 +109,7 @@ describe("checkConfig names the key that is wrong", () => {
   const iterated = { kind: "iterated", ratioPerRound: 0.1, maxRatio: 0.5 };
 
   const guarded = (change: object) => select({ ...base.selection, ...change });
+  const probed = (change: object) => select({ ...presets.deep.config.selection, ...change });
 
   const cases: readonly (readonly [key: string, change: object])[] = [
     ["labels", fisher({ labels: "true" })],
@@ -150,6 +151,21 @@ describe("checkConfig names the key that is wrong", () => {
     ["selection.recognisedAt", guarded({ recognisedAt: 1.1 })],
     ["selection.lostWeight", guarded({ lostWeight: -1 })],
     ["selection.lostWeight", guarded({ lostWeight: Number.POSITIVE_INFINITY })],
+    ["selection.probeSamples", probed({ probeSamples: 0 })],
+    ["selection.probeSamples", probed({ probeSamples: 1.5 })],
+    ["selection.probeSamples", probed({ probeSamples: null })],
+    ["selection.ratioPerRound", probed({ ratioPerRound: 0 })],
+    ["selection.maxRatio", probed({ maxRatio: 1.5 })],
+    ["selection.watchSamples", probed({ watchSamples: 0 })],
+    ["selection.occlusion", probed({ occlusion: 1 })],
+    ["selection.lostWeight", probed({ lostWeight: -1 })],
+    ["scope", { scope: "layer", ...probed({}) }],
+    ["target.accuracy", { target: { loss: 2, samples: null }, ...probed({}) }],
+    ["criterion", { criterion: "ratio", ...probed({}) }],
+    ["refitHead", { refitHead: 0 }],
+    ["refitHead", { refitHead: 1.1 }],
+    ["refitHead", { refitHead: -0.1 }],
+    ["refitHead", { refitHead: Number.NaN }],
     ["criterion", { criterion: "ratio" }],
     ["criterion", { criterion: "gradient" }],
     ["target.accuracy", { target: { loss: 2, samples: null } }],
@@ -191,6 +207,10 @@ describe("checkConfig names the key that is wrong", () => {
       { ...target({ accuracy: undefined, loss: 2 }), ...select(iterated) },
       target({ loss: 2 }),
       guarded({ watchSamples: null, occlusion: 0, lostWeight: 0, maxRatio: 0 }),
+      probed({ probeSamples: 1, maxRatio: 0, watchSamples: null }),
+      { refitHead: null },
+      { refitHead: 1 },
+      { refitHead: 0.1, ...select(iterated) },
       { criterion: "ratio", ...select(iterated) },
       fisher({ forgetSamples: null, remainSamples: null }),
     ];
