@@ -39,6 +39,8 @@ import {
 const kTrials = 3;
 /** Rounds in a row of which nothing was kept, after which the run ends. */
 const kPatience = 3;
+/** Share of the judged samples still recognised. */
+const kFarFromGoal = 0.5;
 
 /** A network that was kept. */
 interface Accepted {
@@ -131,14 +133,21 @@ class GuardedRun {
     for (let trial = 0; trial < kTrials && units > 0; trial++) {
       throwIfAborted(this.#context.signal);
       const selection = await selectMask(scores, { k: units });
-      // A round of which nothing was kept went before: what the rest has gained may be spent from the first trial on.
-      const maySpend = this.#undone > 0 || trial === kTrials - 1 || units === 1;
+      const maySpend = this.#maySpend() || trial === kTrials - 1 || units === 1;
       if (await this.#try(selection, round, maySpend)) return true;
       this.#pace.undone(units);
       units = Math.floor(units / 2);
     }
     await this.#context.network.setParameters(this.#accepted.weights);
     return false;
+  }
+
+  /**
+   * Whether what the rest has gained may be spent from a round's first trial on: far from the goal, where a sure network's
+   * samples lose probability long before they are forgotten, and after a round of which nothing was kept.
+   */
+  #maySpend(): boolean {
+    return this.#undone > 0 || this.#accepted.sighting.forgetAccuracy > kFarFromGoal;
   }
 
   /** @param maySpend whether a step that does not pay is kept where the rest can afford it */
