@@ -1,12 +1,9 @@
 import type { RoundMetrics, ScoreHistogram } from "../../evaluate/run-metrics.js";
 import { readWeights } from "../../model/model.js";
 import { throwIfAborted } from "../../native/errors.js";
-import { ratioToK } from "../../native/masking.js";
-import { candidateOptions, type GuardedSelection } from "../config.js";
+import type { GuardedSelection } from "../config.js";
 import {
-  countByTensor,
   countPositive,
-  keepAll,
   type MaskSelection,
   type MaskSet,
   maskWeights,
@@ -16,6 +13,7 @@ import {
 } from "../mask.js";
 import type { MethodContext } from "../method.js";
 import { takeFishers } from "./fishers.js";
+import { roundLimits } from "./limits.js";
 import { lessLost } from "./lost-samples.js";
 import type { Fishers, Masking, Weights } from "./masking.js";
 import { Pace } from "./pace.js";
@@ -78,14 +76,12 @@ class GuardedRun {
     weights: Weights,
     before: Sighting,
   ) {
-    const { config, model } = context;
-    const masks = keepAll(model.graph, { ...candidateOptions(config), unit: config.unit });
+    const { masks, total, most, perRound } = roundLimits(context, selection);
     this.#context = context;
     this.#watch = watch;
-    this.#total = countByTensor(masks).total;
-    this.#most = ratioToK(selection.maxRatio, this.#total);
-    // On a small network a round's share may be less than one unit.
-    this.#pace = new Pace(Math.max(1, ratioToK(selection.ratioPerRound, this.#total)));
+    this.#total = total;
+    this.#most = most;
+    this.#pace = new Pace(perRound);
     this.#before = before;
     this.#accepted = { weights, masks, units: 0, sighting: before };
     this.#record(0, { units: 0, sighting: before }, false);
@@ -194,7 +190,8 @@ class GuardedRun {
     if (targetReached(config.target, sighting)) return [];
     const ratio = this.#total === 0 ? 0 : units / this.#total;
     if (sighting.recognised.length === 0) return [nothingLeftWarning(config.target)];
-    if (units >= this.#most) return [missedWarning(config.target, { ...sighting, ratio })];
+    if (units >= this.#most)
+      return [missedWarning(config.target, { ...sighting, ratio }, "recognised")];
     return [
       stalledWarning(config.target, {
         ratio,
@@ -218,7 +215,8 @@ class GuardedRun {
 /**
  * Masks in rounds, each followed only as far as it pays: of the judged forget samples that are still recognised it makes
  * as many forgotten as it can, and watches occluded remain samples for what that costs. A step is kept where
- * recognised + w · lost falls, or stays and their loss rises; else it is undone and halved.
+ * recognised + w · lost falls, or stays and their loss rises, or, within limits, where the watched are still as often right as
+ * before the run; else it is undone and halved.
  *
  * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for a stored forget Fisher without gradients; `ERR_FM_ABORTED`; as
  * `computeFisher`

@@ -1,13 +1,13 @@
 import type { RoundMetrics, ScoreHistogram } from "../../evaluate/run-metrics.js";
 import { readWeights } from "../../model/model.js";
 import { throwIfAborted } from "../../native/errors.js";
-import { ratioToK } from "../../native/masking.js";
-import { candidateOptions } from "../config.js";
-import { countByTensor, keepAll, maskWeights, selectMask, unionOfMasked } from "../mask.js";
+import { countByTensor, maskWeights, selectMask, unionOfMasked } from "../mask.js";
 import type { MethodContext } from "../method.js";
 import { takeFishers } from "./fishers.js";
 import { Judge } from "./judge.js";
+import { roundLimits } from "./limits.js";
 import type { Fishers, Masking } from "./masking.js";
+import { percent } from "./percent.js";
 import { score } from "./score.js";
 import { missedWarning } from "./target.js";
 
@@ -20,14 +20,8 @@ export async function maskIterated(
   const judge = new Judge(context);
   const original = await readWeights(context.model.graph, context.network);
   let weights = original;
-  let masks = keepAll(context.model.graph, {
-    ...candidateOptions(context.config),
-    unit: context.config.unit,
-  });
-  const { total } = countByTensor(masks);
-  const most = ratioToK(maxRatio, total);
-  // On a small network a round's share may be less than one unit.
-  const perRound = Math.max(1, ratioToK(ratioPerRound, total));
+  const { total, most, perRound, ...limits } = roundLimits(context, { ratioPerRound, maxRatio });
+  let { masks } = limits;
   let fishers: Fishers = { forget: null, remain: null };
   let histogram: ScoreHistogram | null = null;
   let last: RoundMetrics = { round: 0, units: 0, ratio: 0, ...(await judge.measure()) };
@@ -50,8 +44,8 @@ export async function maskIterated(
     rounds.push(last);
     reached = judge.reached(last);
     context.reporter.message(
-      `round ${last.round}: ${(100 * last.ratio).toFixed(2)} % masked, forget ${(100 * last.forgetAccuracy).toFixed(1)} %, ` +
-        `remain ${last.remainAccuracy === null ? "–" : (100 * last.remainAccuracy).toFixed(1)} %`,
+      `round ${last.round}: ${percent(last.ratio, 2)} masked, forget ${percent(last.forgetAccuracy)}, ` +
+        `remain ${last.remainAccuracy === null ? "–" : percent(last.remainAccuracy)}`,
     );
   }
   const warnings = reached ? [] : [missedWarning(context.config.target, last)];

@@ -2,20 +2,12 @@ import type { RoundMetrics, ScoreHistogram } from "../../evaluate/run-metrics.js
 import { linearHead } from "../../model/linear-head.js";
 import { readWeights } from "../../model/model.js";
 import { throwIfAborted } from "../../native/errors.js";
-import { ratioToK } from "../../native/masking.js";
-import { candidateOptions, type ProbedSelection } from "../config.js";
-import {
-  countByTensor,
-  countPositive,
-  keepAll,
-  type MaskSet,
-  maskWeights,
-  selectMask,
-  unionOfMasked,
-} from "../mask.js";
+import type { ProbedSelection } from "../config.js";
+import { countPositive, type MaskSet, maskWeights, selectMask, unionOfMasked } from "../mask.js";
 import type { MethodContext } from "../method.js";
 import { drawSamples } from "../sampling.js";
 import { takeFishers } from "./fishers.js";
+import { roundLimits } from "./limits.js";
 import { lessLost } from "./lost-samples.js";
 import type { Fishers, Masking, Weights } from "./masking.js";
 import { percent } from "./percent.js";
@@ -63,16 +55,15 @@ class ProbedRun {
     probe: RoundProbe,
     weights: Weights,
   ) {
-    const { config, model } = context;
-    this.masks = keepAll(model.graph, { ...candidateOptions(config), unit: config.unit });
+    const { masks, total, most, perRound } = roundLimits(context, selection);
+    this.masks = masks;
     this.#context = context;
     this.#watch = watch;
     this.#probe = probe;
     this.#weights = weights;
-    this.#total = countByTensor(this.masks).total;
-    this.#most = ratioToK(selection.maxRatio, this.#total);
-    // On a small network a round's share may be less than one unit.
-    this.#perRound = Math.max(1, ratioToK(selection.ratioPerRound, this.#total));
+    this.#total = total;
+    this.#most = most;
+    this.#perRound = perRound;
   }
 
   /** The network has its own head again when this ends, however it ends. */
@@ -163,7 +154,7 @@ class ProbedRun {
     const found = { forgetAccuracy, forgetLoss, ratio: this.#ratio };
     if (recognised.length === 0) return nothingLeftWarning(target);
     return this.#units >= this.#most
-      ? missedWarning(target, found)
+      ? missedWarning(target, found, "recognised")
       : noUnitLeftWarning(target, found);
   }
 }

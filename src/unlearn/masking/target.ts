@@ -1,5 +1,6 @@
 import type { RoundMetrics } from "../../evaluate/run-metrics.js";
 import type { TargetConfig } from "../config.js";
+import { percent } from "./percent.js";
 
 type Measured = Pick<RoundMetrics, "forgetAccuracy" | "forgetLoss">;
 
@@ -10,10 +11,13 @@ export function targetReached({ accuracy, loss }: TargetConfig, measured: Measur
   return byAccuracy && byLoss;
 }
 
+/** What a target's accuracy counts: guarded rounds also count samples whose class is still too probable. */
+export type Counted = "right" | "recognised";
+
 /** The target in words. */
-export function targetText({ accuracy, loss }: TargetConfig): string {
+export function targetText({ accuracy, loss }: TargetConfig, counted: Counted): string {
   const parts = [
-    accuracy === undefined ? null : `at most ${100 * accuracy} % right`,
+    accuracy === undefined ? null : `at most ${100 * accuracy} % ${counted}`,
     loss === undefined ? null : `a mean loss of at least ${loss} nats`,
   ];
   return parts.filter((part) => part !== null).join(" and ");
@@ -23,11 +27,10 @@ export function targetText({ accuracy, loss }: TargetConfig): string {
 export function missedWarning(
   target: TargetConfig,
   last: Measured & Pick<RoundMetrics, "ratio">,
+  counted: Counted = "right",
 ): string {
-  const share = (100 * last.ratio).toFixed(2);
-  const accuracy = (100 * last.forgetAccuracy).toFixed(1);
   return (
-    `The target was not reached: with ${share} % of the candidates masked (the most allowed) the forget set's training ` +
-    `samples are still right in ${accuracy} % of the cases (target: ${targetText(target)}).`
+    `The target was not reached: with ${percent(last.ratio, 2)} of the candidates masked (the most allowed) the forget set's training ` +
+    `samples are still ${counted} in ${percent(last.forgetAccuracy)} of the cases (target: ${targetText(target, counted)}).`
   );
 }

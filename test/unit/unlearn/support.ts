@@ -1,3 +1,4 @@
+import { expect } from "vitest";
 import { arrayDataset, datasetDigest, type ImageDataset } from "../../../src/data/dataset.js";
 import type { ForgetSplit } from "../../../src/data/split.js";
 import { GraphBuilder } from "../../../src/model/builder.js";
@@ -9,8 +10,10 @@ import { train } from "../../../src/train/train.js";
 import { resolveConfig, type UnlearnOverrides } from "../../../src/unlearn/config.js";
 import { computeFisher, type FisherOptions } from "../../../src/unlearn/fisher.js";
 import type { FisherStore } from "../../../src/unlearn/fisher-store.js";
+import type { MethodContext } from "../../../src/unlearn/method.js";
 import { presets } from "../../../src/unlearn/presets.gen.js";
 import type { UnlearnRequest } from "../../../src/unlearn/unlearn.js";
+import { expectError } from "../io/support.js";
 
 export const NORMALIZATION: InputNormalization = {
   divisor: 255,
@@ -72,9 +75,9 @@ export interface Task {
 
 let trained: Promise<Task> | undefined;
 
-async function makeTask(): Promise<Task> {
+/** The fresh network, trained on the stripes. */
+export async function taskOf(fresh: Model): Promise<Task> {
   const data = stripes(90, 1);
-  const fresh = tinyModel();
   using network = await loadNetwork(fresh, { threads: 1 });
   const indices = Int32Array.from({ length: data.size }, (_, i) => i);
   await train(
@@ -97,7 +100,7 @@ async function makeTask(): Promise<Task> {
 
 /** The tiny network, trained on the stripes; made once per test file. Nobody may change its arrays. */
 export function tinyTask(): Promise<Task> {
-  trained ??= makeTask();
+  trained ??= taskOf(tinyModel());
   return trained;
 }
 
@@ -126,6 +129,24 @@ export async function fisherOf(
     { batchSize: 16, normalization: NORMALIZATION, ...options },
   );
   return store;
+}
+
+/** Runs once for each of the stages or messages, with a signal that fires where one begins: no later one may begin. */
+export async function expectStopsAt(
+  places: readonly string[],
+  run: (stop: Pick<MethodContext, "signal" | "reporter">) => Promise<unknown>,
+): Promise<void> {
+  for (const place of places) {
+    const controller = new AbortController();
+    let last = "";
+    const note = (text: string) => {
+      last = text;
+      if (text.startsWith(place)) controller.abort();
+    };
+    const reporter = { stage: note, progress: () => undefined, message: note };
+    await expectError(() => run({ signal: controller.signal, reporter }), "ERR_FM_ABORTED");
+    expect(last.startsWith(place), `${place}: ${last}`).toBe(true);
+  }
 }
 
 /** The default preset on the tiny task, forgetting class 0. */
