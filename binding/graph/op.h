@@ -114,8 +114,16 @@ struct ParameterSlot {
       false;  // state, not trained (running statistics); forward in training mode may write it
 };
 
+// How the values of one input of a case are drawn: uniform in [low, high), as whole numbers (i32)
+// where `integer` says so. Without a range (low == high) from a seeded normal distribution.
+struct InputDraw {
+  double low = 0;
+  double high = 0;
+  bool integer = false;
+};
+
 // One row of the op table: gradcheck, fast-against-reference, the Fisher's three ways and parity
-// with PyTorch all run from it. Values are drawn from a seeded normal distribution.
+// with PyTorch all run from it.
 struct SampleCase {
   std::string name;                              // "stride 2, groups 2"
   std::vector<Shape> inputs;                     // per sample
@@ -123,6 +131,7 @@ struct SampleCase {
   std::map<std::string, Attribute> attributes = {};
   std::int64_t batch = 3;
   bool training = false;
+  std::vector<InputDraw> draws = {};  // by input; those that are missing are normal
 };
 
 struct OpDefinition {

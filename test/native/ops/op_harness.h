@@ -16,11 +16,18 @@
 
 namespace fishermask::test {
 
+inline InputDraw draw_of(const SampleCase& sample_case, std::size_t input) {
+  return input < sample_case.draws.size() ? sample_case.draws[input] : InputDraw{};
+}
+
 inline NodeSpec node_of(const OpDefinition& op, const SampleCase& sample_case) {
   NodeSpec node;
   node.name = "node";
   node.op = op.name;
-  for (const Shape& shape : sample_case.inputs) node.inputs.push_back({shape});
+  for (std::size_t k = 0; k < sample_case.inputs.size(); ++k) {
+    const bool integer = draw_of(sample_case, k).integer;
+    node.inputs.push_back({sample_case.inputs[k], integer ? DType::kI32 : DType::kF32});
+  }
   node.parameters = sample_case.parameters;
   node.attributes = Attributes(sample_case.attributes);
   node.outputs = op.infer(node);
@@ -55,10 +62,22 @@ inline std::vector<float> spread(std::int64_t count, std::uint64_t stream) {
   return values;
 }
 
+inline std::vector<float> uniforms(std::int64_t count, std::uint64_t stream,
+                                   const InputDraw& draw) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double u = philox_uniform({21, stream}, i);
+    const double value = draw.low + u * (draw.high - draw.low);
+    values[i] = static_cast<float>(draw.integer ? std::floor(value) : value);
+  }
+  return values;
+}
+
 template <typename T>
 Tensor tensor_of(const Shape& shape, const std::vector<float>& values) {
   Tensor tensor(dtype_of<T>(), shape);
-  std::copy(values.begin(), values.end(), tensor.as<T>());
+  std::transform(values.begin(), values.end(), tensor.as<T>(),
+                 [](float value) { return static_cast<T>(value); });
   return tensor;
 }
 
@@ -78,14 +97,7 @@ class OpRun {
     io.training = sample_case.training;
     io.rng = {.seed = 7, .stream = 3};
     std::uint64_t stream = 1;
-    for (const ValueSpec& input : node_.inputs) {
-      const Shape shape = with_batch(io.batch, input.shape);
-      const std::int64_t count = element_count(shape);
-      inputs.push_back(
-          tensor_of<T>(shape, op.nonlinear ? spread(count, stream) : normals(count, stream)));
-      grad_inputs.push_back(Tensor(dtype_of<T>(), shape));
-      ++stream;
-    }
+    for (std::size_t k = 0; k < node_.inputs.size(); ++k) add_input(k, stream++);
     for (const ValueSpec& output : node_.outputs) {
       const Shape shape = with_batch(io.batch, output.shape);
       outputs.push_back(Tensor(dtype_of<T>(), shape));
@@ -115,6 +127,9 @@ class OpRun {
     io.outputs = views(outputs);
     io.grad_outputs = views(grad_outputs);
     io.grad_inputs = views(grad_inputs);
+    for (std::size_t k = 0; k < inputs.size(); ++k) {
+      if (inputs[k].dtype() == DType::kI32) io.grad_inputs[k] = {};
+    }
     io.accumulate.assign(inputs.size(), false);
     io.saved_per_sample = saved_per_sample_.view().data;
     io.saved_fixed = saved_fixed_.view().data;
@@ -159,6 +174,24 @@ class OpRun {
   std::map<std::string, Tensor> parameters, grad_parameters;
 
  private:
+  // Integers have no gradient: theirs is empty.
+  void add_input(std::size_t k, std::uint64_t stream) {
+    const ValueSpec& input = node_.inputs[k];
+    const InputDraw draw = draw_of(case_, k);
+    const Shape shape = with_batch(io.batch, input.shape);
+    const std::int64_t count = element_count(shape);
+    if (input.dtype == DType::kI32) {
+      inputs.push_back(tensor_of<std::int32_t>(shape, uniforms(count, stream, draw)));
+      grad_inputs.push_back(Tensor(dtype_of<T>(), {0}));
+      return;
+    }
+    const bool ranged = draw.low < draw.high;
+    inputs.push_back(tensor_of<T>(shape, ranged          ? uniforms(count, stream, draw)
+                                         : op_.nonlinear ? spread(count, stream)
+                                                         : normals(count, stream)));
+    grad_inputs.push_back(Tensor(dtype_of<T>(), shape));
+  }
+
   static std::vector<TensorView> views(const std::vector<Tensor>& tensors) {
     std::vector<TensorView> all;
     for (const Tensor& tensor : tensors) all.push_back(tensor.view());
