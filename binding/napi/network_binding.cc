@@ -35,6 +35,59 @@ std::vector<float> to_f32(const TensorView& view) {
   return out;
 }
 
+std::vector<double> widen(const TensorView& view) {
+  const auto copy = [&](const auto* from) {
+    return std::vector<double>(from, from + view.count());
+  };
+  if (view.dtype == DType::kF64) return copy(view.as<double>());
+  if (view.dtype == DType::kI32) return copy(view.as<std::int32_t>());
+  return copy(view.as<float>());
+}
+
+// The place of a graph input in the order of the graph's inputs.
+int input_index(const Graph& graph, const std::string& name) {
+  const auto& inputs = graph.inputs();
+  const auto found = std::find(inputs.begin(), inputs.end(), graph.value_index(name));
+  FM_CHECK(found != inputs.end(), ARGUMENT, "expected the name of a graph input but received '",
+           name, "'");
+  return static_cast<int>(found - inputs.begin());
+}
+
+// A copy of a JavaScript array as `count` samples of the graph's input.
+Tensor batch_copy(const Graph& graph, const std::string& name, const Napi::Value& value,
+                  std::int64_t count) {
+  FM_CHECK(count >= 1, ARGUMENT, "expected a count of at least 1 but received ", count);
+  const TensorView view = array_view(value, name.c_str());
+  const auto index = static_cast<std::size_t>(graph.value_index(name));
+  const Shape shape = with_batch(count, graph.values()[index].spec.shape);
+  FM_CHECK(view.count() == element_count(shape), SHAPE, "expected ", element_count(shape),
+           " values for input '", name, "' but received ", view.count());
+  Tensor copy(view.dtype, shape, "input '" + name + "'");
+  std::copy(view.data, view.data + view.bytes(), copy.view().data);
+  return copy;
+}
+
+std::map<std::string, std::vector<double>> run_graph(Network& network,
+                                                     const std::map<int, Tensor>& inputs,
+                                                     std::int64_t count,
+                                                     const std::vector<std::string>& names) {
+  ExecutorOptions options;
+  options.batch = count;
+  options.keep = names;
+  Executor& executor = network.executor(options);
+  for (std::size_t i = 0; i < network.graph().inputs().size(); ++i) {
+    const auto found = inputs.find(static_cast<int>(i));
+    const auto value = static_cast<std::size_t>(network.graph().inputs()[i]);
+    FM_CHECK(found != inputs.end(), ARGUMENT, "expected values for input '",
+             network.graph().values()[value].name, "' but received none");
+    write_batch({found->second.view(), {}}, executor.input(static_cast<int>(i)));
+  }
+  executor.forward();
+  std::map<std::string, std::vector<double>> out;
+  for (const std::string& name : names) out[name] = widen(executor.value(name));
+  return out;
+}
+
 const Shape& input_shape(const Network& network) {
   const Graph& graph = network.graph();
   return graph.values()[static_cast<std::size_t>(graph.inputs().front())].spec.shape;
@@ -95,12 +148,13 @@ std::uint64_t seed_value(const Napi::Object& object) {
 // --- Network -------------------------------------------------------------------------------------
 
 Napi::Function NetworkBinding::define(Napi::Env env) {
-  return DefineClass(env, "Network",
-                     {InstanceMethod<&NetworkBinding::set_parameters>("setParameters"),
-                      InstanceMethod<&NetworkBinding::get_parameters>("getParameters"),
-                      InstanceMethod<&NetworkBinding::evaluate>("evaluate"),
-                      InstanceMethod<&NetworkBinding::vjp>("vjp"),
-                      InstanceMethod<&NetworkBinding::dispose>("dispose")});
+  return DefineClass(
+      env, "Network",
+      {InstanceMethod<&NetworkBinding::set_parameters>("setParameters"),
+       InstanceMethod<&NetworkBinding::get_parameters>("getParameters"),
+       InstanceMethod<&NetworkBinding::evaluate>("evaluate"),
+       InstanceMethod<&NetworkBinding::run>("run"), InstanceMethod<&NetworkBinding::vjp>("vjp"),
+       InstanceMethod<&NetworkBinding::dispose>("dispose")});
 }
 
 // new Network(graphJson, {threads, real: 'f32' | 'f64', reference: boolean})
@@ -205,6 +259,31 @@ Napi::Value NetworkBinding::evaluate(const Napi::CallbackInfo& info) {
   });
 }
 
+// run({name: values of one graph input}, count, names of values) -> {name: f64}: forward alone
+Napi::Value NetworkBinding::run(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    using Inputs = std::map<int, Tensor>;
+    using Result = std::map<std::string, std::vector<double>>;
+    auto inputs = std::make_shared<Inputs>();
+    const std::int64_t count = integer_value(info[1], "the count");
+    const Graph& graph = state()->network->graph();
+    for (const auto& [name, value] : entries(info[0], "the inputs")) {
+      const int index = input_index(graph, name);
+      inputs->emplace(index, batch_copy(graph, name, value, count));
+    }
+    return post_job<Result>(
+        info.Env(), *instance_of(info.Env()).engine,
+        on_network<Result>(
+            state(), [inputs, count, names = string_list(info[2], "the values")](
+                         Network& network) { return run_graph(network, *inputs, count, names); }),
+        [](Napi::Env env, Result& result) -> Napi::Value {
+          Napi::Object out = Napi::Object::New(env);
+          for (const auto& [name, values] : result) out.Set(name, double_array(env, values));
+          return out;
+        });
+  });
+}
+
 // vjp(batch, gradOutput, {training?, seed?}) -> {output, gradInput, gradients: {name: values}}, all
 // in f64: the vector-Jacobian product
 Napi::Value NetworkBinding::vjp(const Napi::CallbackInfo& info) {
@@ -225,12 +304,6 @@ Napi::Value NetworkBinding::vjp(const Napi::CallbackInfo& info) {
              grad_output = array_copy<double>(info[1], "gradOutput"), training,
              seed](Network& network) {
               Result result;
-              const auto widen = [](const TensorView& view) {
-                if (view.dtype == DType::kF64) {
-                  return std::vector<double>(view.as<double>(), view.as<double>() + view.count());
-                }
-                return std::vector<double>(view.as<float>(), view.as<float>() + view.count());
-              };
               ExecutorOptions wanted;
               wanted.batch = batch.data.view.shape[0];
               wanted.training = training;

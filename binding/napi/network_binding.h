@@ -30,6 +30,7 @@ class NetworkBinding : public Napi::ObjectWrap<NetworkBinding> {
   Napi::Value set_parameters(const Napi::CallbackInfo& info);
   Napi::Value get_parameters(const Napi::CallbackInfo& info);
   Napi::Value evaluate(const Napi::CallbackInfo& info);
+  Napi::Value run(const Napi::CallbackInfo& info);
   Napi::Value vjp(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   std::shared_ptr<NetworkState> state_;

@@ -19,6 +19,14 @@ export interface Model {
   readonly file: string | null;
   /** SHA-256 of that file. */
   readonly sha256: string | null;
+  /**
+   * Writes weights in the form that the model came in, byte for byte but the changed ones; what `saveModel` calls. Left out
+   * for fresh networks and single state dict files.
+   */
+  readonly writeBack?: (
+    weights: ReadonlyMap<string, Float32Array>,
+    destination: string,
+  ) => Promise<void>;
 }
 
 export interface ModelShape {
@@ -115,6 +123,7 @@ export async function saveModel(
   weights: ReadonlyMap<string, Float32Array>,
   destination: string,
 ): Promise<void> {
+  if (model.writeBack !== undefined) return model.writeBack(weights, destination);
   if (model.file !== null) {
     await using source = await SafetensorsFile.open(model.file);
     await rewriteSafetensors(source, destination, weights);

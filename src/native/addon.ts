@@ -31,6 +31,11 @@ export interface NativeNetwork {
     labels: Int32Array,
     options: { readonly temperature?: number; readonly keep?: readonly string[] },
   ): Promise<NativeLoss & { readonly values: NamedFloats }>;
+  run(
+    inputs: Readonly<Record<string, Float32Array | Float64Array | Int32Array>>,
+    count: number,
+    outputs: readonly string[],
+  ): Promise<NamedDoubles>;
   vjp(
     batch: NativeBatch,
     gradOutput: Float64Array,

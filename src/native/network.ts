@@ -96,6 +96,25 @@ export class EngineNetwork {
     return nativeAsync(() => this.handle.evaluate(toNative(batch), labels, options));
   }
 
+  /**
+   * Forward in evaluation mode, for graphs of any number of inputs and outputs.
+   *
+   * @param inputs by name, (count, …) row-major as the graph's inputs; copied at the call
+   * @param outputs names of values of the graph
+   * @returns by name, (count, …), widened to f64
+   * @throws `ERR_FM_ARGUMENT`, `ERR_FM_SHAPE` naming the input
+   */
+  async run(
+    inputs: ReadonlyMap<string, Float32Array | Float64Array | Int32Array>,
+    outputs: readonly string[],
+    count = 1,
+  ): Promise<Map<string, Float64Array>> {
+    const values = await nativeAsync(() =>
+      this.handle.run(Object.fromEntries(inputs), count, outputs),
+    );
+    return new Map(outputs.map((name) => [name, values[name] as Float64Array]));
+  }
+
   /** The vector-Jacobian product of the logits: output, and gradients of ⟨gradOutput, logits⟩, in f64. */
   vjp(
     batch: EngineBatch,
