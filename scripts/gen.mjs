@@ -15,6 +15,12 @@ const ROOMS = [
   { dir: "src/unlearn/presets", exportName: "preset", record: "presets", type: "PresetName" },
   { dir: "src/data/loaders", exportName: "loader", record: "loaders", type: "LoaderName" },
   { dir: "src/evaluate/metrics", exportName: "metric", record: "metrics", type: "MetricName" },
+  {
+    dir: "src/model/onnx/ops",
+    exportName: "importers",
+    record: "operatorFiles",
+    type: "OperatorFileName",
+  },
 ].map((room) => ({ ...room, out: `${room.dir}.gen.ts` }));
 
 function stemsOf(folder) {

@@ -1,0 +1,108 @@
+import type { OnnxArray, OnnxDType } from "../../io/onnx/model.js";
+import type { EngineValue } from "./engine-graph.js";
+
+/**
+ * How an engine value lays out the ONNX value with dims d:
+ * `plain` is d itself; `unbatched` is d without its leading 1; `channelsLast` is (spatial…, C) of (1, C, spatial…) and
+ * (N, spatial…, C) of (N, C, spatial…).
+ */
+export type Layout = "plain" | "unbatched" | "channelsLast";
+
+/** Known when the graph is imported: a folded result, or the data of a Constant node. */
+export interface ConstantOperand {
+  readonly kind: "constant";
+  readonly dtype: OnnxDType;
+  readonly dims: readonly number[];
+  readonly array: OnnxArray;
+}
+
+/** A float initializer: trainable, its values are read but never folded into others. */
+export interface ParameterOperand {
+  readonly kind: "parameter";
+  readonly dtype: OnnxDType;
+  /** As the node sees it: of the transposed matrix where `transposed`. */
+  readonly dims: readonly number[];
+  /** The initializer's name in the file. */
+  readonly initializer: string;
+  /** In the file's order. */
+  readonly array: OnnxArray;
+  /** A matrix seen through a Transpose node. */
+  readonly transposed: boolean;
+}
+
+/** Computed by the engine. Booleans are 0 and 1; of integers there are only graph inputs (token ids). */
+export interface ValueOperand {
+  readonly kind: "value";
+  readonly dtype: OnnxDType;
+  readonly dims: readonly number[];
+  /** The layouts made so far, at least one. */
+  readonly forms: Map<Layout, EngineValue>;
+  /** The data of a graph input that is at hand (conformance tests): only for what the engine takes as a parameter or attribute. */
+  readonly known?: OnnxArray | undefined;
+  /** Its name in the file, where it is a graph input. */
+  readonly input?: string | undefined;
+}
+
+export type Operand = ConstantOperand | ParameterOperand | ValueOperand;
+
+const kFloats: ReadonlySet<OnnxDType> = new Set<OnnxDType>([
+  "float",
+  "double",
+  "float16",
+  "bfloat16",
+]);
+
+/** float, double, float16 or bfloat16: what the engine computes with. */
+export function isFloat(dtype: OnnxDType): boolean {
+  return kFloats.has(dtype);
+}
+
+/** The product of the sizes; 1 for a scalar. */
+export function elementCount(dims: readonly number[]): number {
+  return dims.reduce((product, size) => product * size, 1);
+}
+
+export function sameDims(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((size, i) => size === b[i]);
+}
+
+export function constantOperand(array: OnnxArray): ConstantOperand {
+  return { kind: "constant", dtype: array.dtype, dims: array.dims, array };
+}
+
+export function valueOperand(
+  layout: Layout,
+  value: EngineValue,
+  dims: readonly number[],
+  dtype: OnnxDType,
+): ValueOperand {
+  return { kind: "value", dtype, dims, forms: new Map([[layout, value]]) };
+}
+
+/** (N, C, spatial…) → (N, spatial…, C). */
+export function channelsLastPerm(rank: number): readonly number[] {
+  return [0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2), 1];
+}
+
+/** The engine's shape of a value of these dims in the layout. `channelsLast` needs three sizes, `unbatched` a leading 1. */
+export function formShape(layout: Layout, dims: readonly number[]): readonly number[] {
+  if (layout === "plain") return dims;
+  if (layout === "unbatched") return dims.slice(1);
+  const [count = 1, channels = 1, ...spatial] = dims;
+  return count === 1 ? [...spatial, channels] : [count, ...spatial, channels];
+}
+
+/** NumPy's broadcasting of shapes; undefined where they do not fit. */
+export function broadcastDims(
+  ...shapes: readonly (readonly number[])[]
+): readonly number[] | undefined {
+  const rank = Math.max(0, ...shapes.map((shape) => shape.length));
+  const out: number[] = [];
+  for (let axis = 0; axis < rank; axis++) {
+    const sizes = shapes.map((shape) => shape[axis - rank + shape.length] ?? 1);
+    const size = sizes.find((each) => each !== 1) ?? 1;
+    if (sizes.some((each) => each !== 1 && each !== size)) return undefined;
+    out.push(size);
+  }
+  return out;
+}
