@@ -1,57 +1,60 @@
+import type { AttributeValue, Initializer, ParameterRole } from "./graph.js";
+import { expected, shapeText } from "./graph-error.js";
 import {
-  type AttributeValue,
-  GRAPH_VERSION,
-  type Graph,
-  type Initializer,
-  type InputSpec,
-  type NodeSpec,
-  type ParameterRole,
-  type ParameterSpec,
-} from "./graph.js";
-import { checkCount, expected } from "./graph-error.js";
-import {
+  type AffineOptions,
+  type AttentionInputs,
+  type AttentionOptions,
   type AvgPoolOptions,
   type BatchNormOptions,
   type ConcatOptions,
   type Conv2dOptions,
+  type ConvTranspose2dOptions,
   type DropoutOptions,
+  type EmbeddingOptions,
+  type GeluOptions,
+  type GroupNormOptions,
+  type HardSigmoidOptions,
   type LayerInit,
+  type LayerNormOptions,
   type LinearOptions,
+  type MatmulOptions,
   type MaxPoolOptions,
+  type Operand,
   type Pad2dOptions,
   type PlainOptions,
   type PoolOptions,
   pair,
+  type ReshapeOptions,
+  type RmsNormOptions,
+  type RopeOptions,
+  type SliceOptions,
+  type SoftmaxOptions,
   sides,
+  type TransposeOptions,
 } from "./layer-options.js";
-import { inferShape, type Shape } from "./shape-rules.js";
+import { NodeBuilder } from "./node-builder.js";
+import type { Shape } from "./shape-rules.js";
 
-export interface NodeOptions {
-  /** Unique; left out, the op's name and a number. */
-  readonly name?: string;
-  /** Slot → name of a declared parameter. */
-  readonly parameters?: Readonly<Record<string, string>>;
-  readonly attributes?: Readonly<Record<string, AttributeValue>>;
-  /** Names of the values that it makes; left out, one of the node's own name. */
-  readonly outputs?: readonly string[];
-  /** Their per-sample shapes, for an op that the builder has no rule for. */
-  readonly shapes?: readonly Shape[];
-}
+export type { NodeOptions } from "./node-builder.js";
 
 // PyTorch's kaiming_uniform_(a = √5) is a gain of √(2 / (1 + 5)).
 const kPyTorchWeight: Initializer = { kind: "kaiming-uniform", gain: Math.sqrt(1 / 3) };
 
-function deepFreeze<T>(value: T): T {
-  if (typeof value === "object" && value !== null) {
-    for (const part of Object.values(value)) deepFreeze(part);
-    Object.freeze(value);
-  }
-  return value;
+/** The attributes that are given; what is undefined is left to the engine. */
+function defined(
+  attributes: Readonly<Record<string, AttributeValue | undefined>>,
+): Record<string, AttributeValue> {
+  return Object.fromEntries(
+    Object.entries(attributes).filter((entry): entry is [string, AttributeValue] => {
+      return entry[1] !== undefined;
+    }),
+  );
 }
 
 /**
  * Builds a {@link Graph} layer by layer. Layer methods take and return names of values, follow per-sample shapes, and
- * declare parameters under PyTorch's names: `conv1` owns `conv1.weight` and `conv1.bias`.
+ * declare parameters under PyTorch's names: `conv1` owns `conv1.weight` and `conv1.bias`. What each op computes stands in
+ * docs/ops.md.
  *
  * Every method throws {@link FishermaskError}: `ERR_FM_GRAPH` for a name that is taken or unknown, `ERR_FM_SHAPE` for
  * sizes that do not fit, `ERR_FM_ARGUMENT` for a size that is no whole number from 1.
@@ -62,70 +65,11 @@ function deepFreeze<T>(value: T): T {
  * const y = b.globalAvgPool("pool", b.relu("relu1", b.conv2d("conv1", x, { out: 4, kernel: 3 })));
  * const graph = b.build([b.linear("fc", y, { out: 10, output: "logits" })]);
  */
-export class GraphBuilder {
-  private readonly inputs: InputSpec[] = [];
-  private readonly parameters = new Map<string, ParameterSpec>();
-  private readonly nodes = new Map<string, NodeSpec>();
-  /** Undefined: made by an op without a shape rule. */
-  private readonly values = new Map<string, Shape | undefined>();
-
-  constructor(private readonly name: string) {}
-
-  /** Declares an input of this per-sample shape; `i32` for token ids. */
-  input(name: string, shape: Shape, dtype: InputSpec["dtype"] = "f32"): string {
-    for (const size of shape) checkCount(`a size of input ${name}`, size);
-    this.addValue(name, shape);
-    this.inputs.push({ name, shape: [...shape], dtype });
-    return name;
-  }
-
-  /** Declares a parameter, in PyTorch's layout, for one or several nodes. */
-  parameter(name: string, shape: Shape, role: ParameterRole, init: Initializer): string {
-    for (const size of shape) checkCount(`a size of parameter ${name}`, size);
-    if (this.parameters.has(name)) {
-      throw expected("ERR_FM_GRAPH", "a new name", "a parameter", `"${name}" a second time`);
-    }
-    this.parameters.set(name, { name, shape: [...shape], role, init });
-    return name;
-  }
-
-  /** Adds a node of any op. Returns the name of its first output. */
-  node(op: string, inputs: string | readonly string[], options: NodeOptions = {}): string {
-    const name = options.name ?? this.freshName(op);
-    if (this.nodes.has(name)) {
-      throw expected("ERR_FM_GRAPH", "a new name", "a node", `"${name}" a second time`);
-    }
-    const node: NodeSpec = {
-      name,
-      op,
-      inputs: typeof inputs === "string" ? [inputs] : [...inputs],
-      outputs: options.outputs ?? [name],
-      parameters: options.parameters ?? {},
-      attributes: options.attributes ?? {},
-    };
-    // Inferred even where shapes are given: that also checks the names of inputs and parameters.
-    const inferred = this.infer(node);
-    const shapes = options.shapes ?? [inferred];
-    node.outputs.forEach((output, i) => {
-      this.addValue(output, shapes[i]);
-    });
-    this.nodes.set(name, node);
-    const first = node.outputs[0];
-    if (first === undefined) throw expected("ERR_FM_GRAPH", "an output", `node ${name}`, "none");
-    return first;
-  }
-
-  /** The per-sample shape of a value. */
-  shapeOf(value: string): Shape {
-    const shape = this.values.get(value);
-    if (shape !== undefined) return shape;
-    const problem = this.values.has(value)
-      ? "one of an op without a shape rule"
-      : "an unknown name";
-    throw expected("ERR_FM_GRAPH", "a value of known shape", `"${value}"`, problem);
-  }
-
-  /** y = x·Wᵀ + b on the last size of x: (…, in) → (…, out). */
+export class GraphBuilder extends NodeBuilder {
+  /**
+   * y = x·Wᵀ + b on the last size of x: (…, in) → (…, out). `weight` and a name as `bias` take parameters that exist: the
+   * same values as elsewhere (a head tied to its embedding).
+   */
   linear(name: string, x: string, options: LinearOptions): string {
     const width = this.shapeOf(x).at(-1) ?? 0;
     const parameters = this.weightAndBias(name, [options.out, width], options);
@@ -148,6 +92,23 @@ export class GraphBuilder {
     });
   }
 
+  /** (H, W, C_in) → (H', W', C_out), weight (C_in, C_out/groups, K_h, K_w). */
+  convTranspose2d(name: string, x: string, options: ConvTranspose2dOptions): string {
+    const groups = options.groups ?? 1;
+    const kernel = pair(options.kernel);
+    const shape = [this.shapeOf(x)[2] ?? 0, options.out / groups, ...kernel];
+    return this.layer("conv_transpose2d", name, x, options, {
+      parameters: this.weightAndBias(name, shape, options, options.out),
+      attributes: {
+        stride: pair(options.stride ?? 1),
+        padding: sides(options.padding ?? 0),
+        output_padding: pair(options.outputPadding ?? 0),
+        dilation: pair(options.dilation ?? 1),
+        groups,
+      },
+    });
+  }
+
   /** Over the last size (channels): weight 1, bias 0, running_mean 0, running_var 1 at first. */
   batchNorm(name: string, x: string, options: BatchNormOptions = {}): string {
     const shape = [this.shapeOf(x).at(-1) ?? 0];
@@ -164,8 +125,110 @@ export class GraphBuilder {
     });
   }
 
+  /** Over the last `dims` sizes (1): weight 1 and, but for `bias: false`, bias 0 of these sizes. */
+  layerNorm(name: string, x: string, options: LayerNormOptions = {}): string {
+    const { dims = 1, epsilon = 1e-5 } = options;
+    const parameters = this.normParameters(name, this.shapeOf(x).slice(-dims), options);
+    return this.layer("layer_norm", name, x, options, {
+      parameters,
+      attributes: { epsilon, dims },
+    });
+  }
+
+  /** x / √(mean x² + ε) · weight over the last size; no bias. */
+  rmsNorm(name: string, x: string, options: RmsNormOptions = {}): string {
+    const parameters = this.normParameters(name, this.shapeOf(x).slice(-1), { bias: false });
+    const attributes = { epsilon: options.epsilon ?? 1e-6, dims: 1 };
+    return this.layer("rms_norm", name, x, options, { parameters, attributes });
+  }
+
+  /** Channels last; `groups` equal to the channels is instance norm. */
+  groupNorm(name: string, x: string, options: GroupNormOptions): string {
+    const parameters = this.normParameters(name, this.shapeOf(x).slice(-1), options);
+    const attributes = { groups: options.groups, epsilon: options.epsilon ?? 1e-5 };
+    return this.layer("group_norm", name, x, options, { parameters, attributes });
+  }
+
+  /** i32 ids (T…) → (T…, width): rows of `<name>.weight` (count, width), or of an existing `weight`. */
+  embedding(name: string, ids: string, options: EmbeddingOptions): string {
+    const { count, width, init = { kind: "normal", std: 1 } } = options;
+    const shape = [count, width];
+    const weight = options.weight ?? this.parameter(`${name}.weight`, shape, "embedding", init);
+    this.checkShared(weight, shape);
+    return this.layer("embedding", name, ids, options, { parameters: { weight } });
+  }
+
+  /** Query (T, H·d), key (S, G·d), value (S, G·e), mask (T, S) or (S)? → (T, H·e). */
+  attention(name: string, inputs: AttentionInputs, options: AttentionOptions): string {
+    const { query, key, value, mask } = inputs;
+    const attributes = defined({
+      heads: options.heads,
+      kv_heads: options.kvHeads ?? options.heads,
+      causal: options.causal ?? false,
+      scale: options.scale,
+    });
+    const values = mask === undefined ? [query, key, value] : [query, key, value, mask];
+    return this.layer("attention", name, values, options, { attributes });
+  }
+
+  /** Rotates pairs within each head by position · frequency: (T, H·d) → same. */
+  rope(name: string, x: string, options: RopeOptions): string {
+    const attributes = {
+      heads: options.heads,
+      interleaved: options.interleaved ?? false,
+      frequencies: options.frequencies,
+      scale: options.scale ?? 1,
+    };
+    return this.layer("rope", name, x, options, { attributes });
+  }
+
+  /** i32 ids (T) → (T): 0 where there is a token, −1e9 where there is padding (an id below 0). */
+  padMask(name: string, ids: string, options: PlainOptions = {}): string {
+    return this.layer("pad_mask", name, ids, options);
+  }
+
   relu(name: string, x: string, options: PlainOptions = {}): string {
     return this.layer("relu", name, x, options);
+  }
+
+  /** "none": x·Φ(x), exact; "tanh": its approximation. */
+  gelu(name: string, x: string, options: GeluOptions = {}): string {
+    const attributes = { approximate: options.approximate ?? "none" };
+    return this.layer("gelu", name, x, options, { attributes });
+  }
+
+  /** x·sigmoid(x), also named swish. */
+  silu(name: string, x: string, options: PlainOptions = {}): string {
+    return this.layer("silu", name, x, options);
+  }
+
+  sigmoid(name: string, x: string, options: PlainOptions = {}): string {
+    return this.layer("sigmoid", name, x, options);
+  }
+
+  tanh(name: string, x: string, options: PlainOptions = {}): string {
+    return this.layer("tanh", name, x, options);
+  }
+
+  /** x·clip(x/6 + 1/2, 0, 1). */
+  hardSwish(name: string, x: string, options: PlainOptions = {}): string {
+    return this.layer("hard_swish", name, x, options);
+  }
+
+  /** clip(alpha·x + beta, 0, 1), with PyTorch's 1/6 and 1/2 where left out (ONNX's alpha is 0.2). */
+  hardSigmoid(name: string, x: string, options: HardSigmoidOptions = {}): string {
+    const attributes = { alpha: options.alpha ?? 1 / 6, beta: options.beta ?? 0.5 };
+    return this.layer("hard_sigmoid", name, x, options, { attributes });
+  }
+
+  /** scale·x + shift, two numbers. */
+  affine(name: string, x: string, options: AffineOptions): string {
+    const attributes = { scale: options.scale ?? 1, shift: options.shift ?? 0 };
+    return this.layer("affine", name, x, options, { attributes });
+  }
+
+  softmax(name: string, x: string, options: SoftmaxOptions = {}): string {
+    return this.layer("softmax", name, x, options, { attributes: { axis: options.axis ?? -1 } });
   }
 
   /** Padding never wins: it counts as −∞. */
@@ -195,6 +258,46 @@ export class GraphBuilder {
     return this.layer("concat", name, inputs, options, { attributes: { axis: options.axis } });
   }
 
+  /** x + other with NumPy's broadcasting, e.g. a position embedding: `{ parameter: "pos_embed" }`. */
+  binaryAdd(name: string, x: string, other: Operand, options: PlainOptions = {}): string {
+    return this.withOther("binary_add", name, x, other, options);
+  }
+
+  /** x · other elementwise, with NumPy's broadcasting. */
+  mul(name: string, x: string, other: Operand, options: PlainOptions = {}): string {
+    return this.withOther("mul", name, x, other, options);
+  }
+
+  /** (…, M, K) · (…, K, N); a weight that is stored (in, out), as GPT-2's, is a parameter here. */
+  matmul(name: string, x: string, other: Operand, options: MatmulOptions = {}): string {
+    const attributes = {
+      transpose_a: options.transposeA ?? false,
+      transpose_b: options.transposeB ?? false,
+    };
+    return this.withOther("matmul", name, x, other, options, attributes);
+  }
+
+  /** A declared parameter as a value, the same for every sample: a class token. */
+  parameterValue(name: string, parameter: string, options: PlainOptions = {}): string {
+    return this.layer("parameter", name, [], options, { parameters: { value: parameter } });
+  }
+
+  /** The same values in row-major order under other sizes; none may be −1. */
+  reshape(name: string, x: string, options: ReshapeOptions): string {
+    return this.layer("reshape", name, x, options, { attributes: { shape: options.shape } });
+  }
+
+  /** Size i of the result is size perm[i] of x. */
+  transpose(name: string, x: string, options: TransposeOptions): string {
+    return this.layer("transpose", name, x, options, { attributes: { perm: options.perm } });
+  }
+
+  /** y[i] = x[starts + i·steps], for `sizes` values along each size of the sample. */
+  slice(name: string, x: string, options: SliceOptions): string {
+    const { starts, sizes, steps = starts.map(() => 1) } = options;
+    return this.layer("slice", name, x, options, { attributes: { starts, steps, sizes } });
+  }
+
   /** (H, W, C) → (C·H·W,) in the order of PyTorch's (C, H, W), so that its linear weights fit. */
   flatten(name: string, x: string, options: PlainOptions = {}): string {
     return this.layer("flatten", name, x, options);
@@ -218,49 +321,54 @@ export class GraphBuilder {
     return this.layer("dropout", name, x, options, { attributes: { rate: options.rate } });
   }
 
-  /**
-   * The finished graph, frozen; `JSON.stringify` gives what the engine reads.
-   *
-   * @param outputs names of values; the first is the logits
-   */
-  build(outputs: readonly string[]): Graph {
-    if (outputs.length === 0) throw expected("ERR_FM_GRAPH", "an output", "the graph", "none");
-    for (const output of outputs) this.checkValue(output);
-    const graph: Graph = {
-      version: GRAPH_VERSION,
-      name: this.name,
-      inputs: this.inputs,
-      parameters: [...this.parameters.values()],
-      nodes: [...this.nodes.values()],
-      outputs: [...outputs],
-    };
-    return deepFreeze(structuredClone(graph));
-  }
-
-  private layer(
+  private withOther(
     op: string,
     name: string,
-    inputs: string | readonly string[],
-    { output }: PlainOptions,
-    options: NodeOptions = {},
+    x: string,
+    other: Operand,
+    options: PlainOptions,
+    attributes: Record<string, AttributeValue> = {},
   ): string {
-    return this.node(op, inputs, { ...options, name, outputs: [output ?? name] });
+    if (typeof other === "string") return this.layer(op, name, [x, other], options, { attributes });
+    const parameters = { other: other.parameter };
+    return this.layer(op, name, x, options, { parameters, attributes });
   }
 
   private weightAndBias(
     name: string,
     shape: Shape,
-    options: { bias?: boolean; init?: LayerInit },
+    options: { weight?: string; bias?: boolean | string; init?: LayerInit },
+    outputs = shape[0] as number,
   ): Record<string, string> {
     const { init = {} } = options;
     const fanIn = shape.slice(1).reduce((product, size) => product * size, 1);
-    const weight = this.parameter(`${name}.weight`, shape, "weight", init.weight ?? kPyTorchWeight);
+    const filling = init.weight ?? kPyTorchWeight;
+    const weight = options.weight ?? this.parameter(`${name}.weight`, shape, "weight", filling);
+    this.checkShared(weight, shape);
     if (options.bias === false) return { weight };
+    if (typeof options.bias === "string") return { weight, bias: options.bias };
     const filled = init.bias ?? { kind: "uniform", bound: 1 / Math.sqrt(fanIn) };
     return {
       weight,
-      bias: this.parameter(`${name}.bias`, shape.slice(0, 1), "bias", filled),
+      bias: this.parameter(`${name}.bias`, [outputs], "bias", filled),
     };
+  }
+
+  private checkShared(weight: string, shape: Shape): void {
+    const received = shapeText(this.parameterShape(weight));
+    if (received === shapeText(shape)) return;
+    throw expected("ERR_FM_SHAPE", shapeText(shape), `parameter ${weight}`, received);
+  }
+
+  private normParameters(
+    name: string,
+    shape: Shape,
+    options: { affine?: boolean; bias?: boolean },
+  ): Record<string, string> {
+    if (options.affine === false) return {};
+    const weight = this.parameter(`${name}.weight`, shape, "norm", { kind: "ones" });
+    if (options.bias === false) return { weight };
+    return { weight, bias: this.parameter(`${name}.bias`, shape, "norm", { kind: "zeros" }) };
   }
 
   private poolAttributes(options: PoolOptions): Record<string, AttributeValue> {
@@ -269,44 +377,5 @@ export class GraphBuilder {
       stride: pair(options.stride ?? options.kernel),
       padding: sides(options.padding ?? 0),
     };
-  }
-
-  private infer(node: NodeSpec): Shape | undefined {
-    const parameters: Record<string, Shape> = {};
-    for (const [slot, name] of Object.entries(node.parameters)) {
-      const parameter = this.parameters.get(name);
-      if (parameter === undefined) {
-        const what = "the name of a declared parameter";
-        throw expected("ERR_FM_GRAPH", what, `${slot} of node ${node.name}`, `"${name}"`);
-      }
-      parameters[slot] = parameter.shape;
-    }
-    const inputs: Shape[] = [];
-    for (const input of node.inputs) {
-      this.checkValue(input);
-      const shape = this.values.get(input);
-      if (shape === undefined) return undefined;
-      inputs.push(shape);
-    }
-    return inferShape({ ...node, inputs, parameters });
-  }
-
-  private addValue(name: string, shape: Shape | undefined): void {
-    if (this.values.has(name)) {
-      throw expected("ERR_FM_GRAPH", "a new name", "a value", `"${name}" a second time`);
-    }
-    this.values.set(name, shape);
-  }
-
-  private checkValue(name: string): void {
-    if (!this.values.has(name)) {
-      throw expected("ERR_FM_GRAPH", "the name of an earlier value", "an input", `"${name}"`);
-    }
-  }
-
-  private freshName(op: string): string {
-    let number = this.nodes.size + 1;
-    while (this.nodes.has(`${op}_${number}`) || this.values.has(`${op}_${number}`)) number += 1;
-    return `${op}_${number}`;
   }
 }

@@ -72,13 +72,88 @@ describe("GraphBuilder", () => {
     const x = b.input("tokens", [4], "i32");
     const table = b.parameter("table", [9, 3], "embedding", { kind: "normal", std: 1 });
     const parameters = { weight: table };
-    const known = b.node("embedding", x, { parameters, shapes: [[4, 3]] });
-    expect(known).toBe("embedding_1");
+    const known = b.node("hash", x, { parameters, shapes: [[4, 3]] });
+    expect(known).toBe("hash_1");
     expect(b.shapeOf(b.linear("fc", known, { out: 2 }))).toEqual([4, 2]);
-    const unknown = b.node("embedding", [x], { parameters });
+    const unknown = b.node("hash", [x], { parameters });
     expect(unknown).not.toBe(known);
     expectError(() => b.shapeOf(unknown), "ERR_FM_GRAPH", "without a shape rule");
     expectError(() => b.shapeOf("nowhere"), "ERR_FM_GRAPH", "nowhere");
+  });
+
+  it("builds a decoder's block of grouped attention, with a head tied to the embedding", () => {
+    const b = new GraphBuilder("decoder");
+    const ids = b.input("ids", [6], "i32");
+    const x = b.embedding("embed", ids, { count: 11, width: 8 });
+    const y = b.rmsNorm("norm", x);
+    const rope = { frequencies: [1], scale: 1 };
+    const query = b.rope("rq", b.linear("q", y, { out: 8, bias: false }), { heads: 4, ...rope });
+    const key = b.rope("rk", b.linear("k", y, { out: 4, bias: false }), { heads: 2, ...rope });
+    const value = b.linear("v", y, { out: 6, bias: false });
+    const inputs = { query, key, value, mask: b.padMask("mask", ids) };
+    const seen = b.attention("attention", inputs, { heads: 4, kvHeads: 2, causal: true });
+    expect(b.shapeOf(seen)).toEqual([6, 12]);
+    const gate = b.silu("gate", b.linear("up", seen, { out: 8 }));
+    const sum = b.binaryAdd("residual", x, b.mul("gated", gate, y));
+    const head = b.linear("head", sum, { out: 11, weight: "embed.weight", bias: false });
+    const graph = b.build([head]);
+    expect(graph.parameters.find((p) => p.name === "head.weight")).toBeUndefined();
+    expect(graph.nodes.at(-1)?.parameters).toEqual({ weight: "embed.weight" });
+    expect(graph.nodes.find((n) => n.name === "attention")?.attributes).toEqual({
+      heads: 4,
+      kv_heads: 2,
+      causal: true,
+    });
+    expect(graph.parameters.find((p) => p.name === "norm.weight")).toMatchObject({
+      shape: [8],
+      role: "norm",
+      init: { kind: "ones" },
+    });
+  });
+
+  it("takes declared parameters as second operands and as values", () => {
+    const b = new GraphBuilder("operands");
+    const x = b.input("input", [3, 4]);
+    b.parameter("table", [3, 4], "embedding", { kind: "zeros" });
+    b.parameter("w", [4, 5], "weight", { kind: "zeros" });
+    b.parameter("class", [1, 4], "embedding", { kind: "zeros" });
+    const placed = b.binaryAdd("placed", x, { parameter: "table" });
+    expect(b.shapeOf(b.matmul("product", placed, { parameter: "w" }))).toEqual([3, 5]);
+    const rows = b.concat("rows", [b.parameterValue("token", "class"), placed], { axis: 0 });
+    expect(b.shapeOf(rows)).toEqual([4, 4]);
+    const first = b.slice("first", rows, { starts: [0, 0], sizes: [1, 4] });
+    expect(b.shapeOf(b.reshape("row", first, { shape: [4] }))).toEqual([4]);
+    const graph = b.build([b.softmax("p", b.transpose("t", rows, { perm: [1, 0] }))]);
+    expect(graph.nodes.map((n) => [n.op, n.inputs, n.parameters])).toEqual([
+      ["binary_add", ["input"], { other: "table" }],
+      ["matmul", ["placed"], { other: "w" }],
+      ["parameter", [], { value: "class" }],
+      ["concat", ["token", "placed"], {}],
+      ["slice", ["rows"], {}],
+      ["reshape", ["first"], {}],
+      ["transpose", ["rows"], {}],
+      ["softmax", ["t"], {}],
+    ]);
+    expect(graph.nodes[4]?.attributes).toEqual({ starts: [0, 0], steps: [1, 1], sizes: [1, 4] });
+  });
+
+  it("declares what norms and transposed convolutions own", () => {
+    const b = new GraphBuilder("own");
+    const x = b.input("input", [5, 4, 6]);
+    b.layerNorm("ln", x, { dims: 2, epsilon: 1e-6 });
+    b.layerNorm("plain", x, { affine: false });
+    b.groupNorm("gn", x, { groups: 3 });
+    const up = { out: 4, kernel: 3, stride: 2, padding: 1, outputPadding: 1, groups: 2 };
+    expect(b.shapeOf(b.convTranspose2d("up", x, up))).toEqual([10, 8, 4]);
+    const { parameters } = b.build([x]);
+    expect(Object.fromEntries(parameters.map((p) => [p.name, p.shape]))).toEqual({
+      "ln.weight": [4, 6],
+      "ln.bias": [4, 6],
+      "gn.weight": [6],
+      "gn.bias": [6],
+      "up.weight": [6, 2, 3, 3],
+      "up.bias": [4],
+    });
   });
 
   it("freezes the graph and keeps later changes out of it", () => {
@@ -119,6 +194,9 @@ describe("GraphBuilder", () => {
     expectError(() => b.node("linear", row, wrong), "ERR_FM_SHAPE", "l1", "ending in 3");
     expectError(() => b.linear("l2", row, { out: 0 }), "ERR_FM_ARGUMENT", "l2.weight");
     expectError(() => b.conv2d("c2", image, { out: 4, kernel: 1, groups: 2 }), "ERR_FM_ARGUMENT");
+    const shared = { out: 3, weight: "w" };
+    expectError(() => b.linear("l3", row, shared), "ERR_FM_SHAPE", "(3, 4)", "(2, 3)");
+    expectError(() => b.linear("l4", row, { out: 2, weight: "none" }), "ERR_FM_GRAPH", "none");
     expectError(() => b.dropout("d1", row, { rate: 1 }), "ERR_FM_ARGUMENT", "d1.rate");
     expectError(() => b.input("bad", [2, 1.5]), "ERR_FM_ARGUMENT", "1.5");
   });
