@@ -1,6 +1,7 @@
 #include "graph/attributes.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "core/error.h"
 
@@ -68,6 +69,25 @@ std::vector<std::int64_t> Attributes::integers(
   const auto& list = std::get<std::vector<std::int64_t>>(*value);
   FM_CHECK(size < 0 || static_cast<std::int64_t>(list.size()) == size, GRAPH, "expected ", size,
            " integers for attribute '", key, "' but received ", list.size());
+  return list;
+}
+
+std::vector<double> Attributes::numbers(const std::string& key, std::int64_t size,
+                                        std::optional<std::vector<double>> fallback) const {
+  const Attribute* value = find(key);
+  if (value == nullptr && fallback) return *fallback;
+  std::vector<double> list;
+  if (value != nullptr && std::holds_alternative<std::vector<std::int64_t>>(*value)) {
+    const auto& integers = std::get<std::vector<std::int64_t>>(*value);
+    std::transform(integers.begin(), integers.end(), std::back_inserter(list),
+                   [](std::int64_t item) { return static_cast<double>(item); });
+  } else if (value != nullptr && std::holds_alternative<std::vector<double>>(*value)) {
+    list = std::get<std::vector<double>>(*value);
+  } else {
+    wrong(key, "a list of numbers", value != nullptr);
+  }
+  FM_CHECK(size < 0 || static_cast<std::int64_t>(list.size()) == size, GRAPH, "expected ", size,
+           " numbers for attribute '", key, "' but received ", list.size());
   return list;
 }
 

@@ -30,6 +30,9 @@ class Attributes {
   [[nodiscard]] std::vector<std::int64_t> integers(
       const std::string& key, std::int64_t size,
       std::optional<std::vector<std::int64_t>> fallback = {}) const;
+  // Exactly `size` numbers (any number when size < 0). A list of integers is accepted.
+  [[nodiscard]] std::vector<double> numbers(const std::string& key, std::int64_t size,
+                                            std::optional<std::vector<double>> fallback = {}) const;
   // Errors: GRAPH naming the first key that is not among `known`.
   void check_known(const std::vector<std::string>& known) const;
 
