@@ -42,6 +42,12 @@ export interface Aligned {
   readonly finish: (value: EngineValue, dtype?: OnnxDType) => ValueOperand;
 }
 
+// What lies beyond 2^53 is how exporters write "to the end".
+function whole(value: bigint): number {
+  const most = Number.MAX_SAFE_INTEGER;
+  return Math.min(Math.max(Number(value), -most), most);
+}
+
 /** How the error of a node that is not imported names it. */
 export function unsupported(label: string, opType: string, reason: string): FishermaskError {
   return new FishermaskError(
@@ -68,6 +74,7 @@ export class NodeContext {
   readonly #outputUsed: (name: string) => boolean;
   readonly #tensors: (attribute: string) => OnnxArray | undefined;
   readonly #note: (text: string) => void;
+  readonly #final: boolean;
 
   constructor(parts: {
     readonly node: OnnxNode;
@@ -78,6 +85,8 @@ export class NodeContext {
     readonly outputUsed: (name: string) => boolean;
     readonly tensors: (attribute: string) => OnnxArray | undefined;
     readonly note: (text: string) => void;
+    /** No node of the model reads the outputs. */
+    readonly final: boolean;
   }) {
     this.node = parts.node;
     this.label = parts.label;
@@ -87,6 +96,7 @@ export class NodeContext {
     this.#outputUsed = parts.outputUsed;
     this.#tensors = parts.tensors;
     this.#note = parts.note;
+    this.#final = parts.final;
     this.#forms = new Forms(this.graph, this.label, (reason) => this.refuse(reason));
   }
 
@@ -130,7 +140,7 @@ export class NodeContext {
   int(name: string, fallback?: number): number {
     const attribute = this.#attribute(name, "int");
     if (attribute === undefined) return fallback ?? this.refuse(`no attribute ${name}`);
-    return this.#whole(attribute.value, name);
+    return whole(attribute.value);
   }
 
   float(name: string, fallback?: number): number {
@@ -145,7 +155,7 @@ export class NodeContext {
 
   /** undefined where it is left out. */
   ints(name: string): readonly number[] | undefined {
-    return this.#attribute(name, "ints")?.value.map((value) => this.#whole(value, name));
+    return this.#attribute(name, "ints")?.value.map(whole);
   }
 
   floats(name: string): readonly number[] | undefined {
@@ -173,12 +183,6 @@ export class NodeContext {
     return attribute as Extract<OnnxAttribute, { kind: K }>;
   }
 
-  #whole(value: bigint, what: string): number {
-    const number = Number(value);
-    if (!Number.isSafeInteger(number)) this.refuse(`${value} as ${what}, beyond 2^53`);
-    return number;
-  }
-
   /** 0 ≤ axis < rank, from the end when negative. `rank + 1` allows the place behind the last (Unsqueeze, Flatten). */
   axis(axis: number, rank: number): number {
     const place = axis < 0 ? axis + rank : axis;
@@ -200,11 +204,11 @@ export class NodeContext {
     return this.known(operand) ?? this.refuse(`${what} that is computed at run time`);
   }
 
-  /** Whole numbers: axes, shapes, pads, indices. */
+  /** Whole numbers: axes, shapes, pads, indices. Beyond ±2^53 the nearest within. */
   integers(operand: Operand, what: string): readonly number[] {
     const { data } = this.array(operand, what);
     if (data instanceof BigInt64Array || data instanceof BigUint64Array) {
-      return Array.from(data, (value) => this.#whole(value, what));
+      return Array.from<bigint, number>(data, whole);
     }
     if (isFloat(operand.dtype)) this.refuse(`${what} of type ${operand.dtype}`);
     return Array.from(data);
@@ -227,9 +231,9 @@ export class NodeContext {
 
   // --- layouts ---
 
-  /** Shape: the operand's dims. */
-  plain(operand: Operand): EngineValue {
-    return this.#forms.of(operand, "plain");
+  /** Shape: the operand's dims. `role` is for an initializer that is read as a value. */
+  plain(operand: Operand, role?: ParameterRole): EngineValue {
+    return this.#forms.of(operand, "plain", role);
   }
 
   /** Shape: dims without the leading 1, which must be there. */
@@ -257,6 +261,32 @@ export class NodeContext {
   /** `i32` ids of an integer operand, of the operand's dims. */
   ids(operand: Operand): EngineValue {
     return this.#forms.ids(operand);
+  }
+
+  /** The layout that most of these operands of one rank have already. */
+  commonLayout(operands: readonly Operand[], dims: readonly number[]): Layout {
+    return this.#forms.cheapest(operands, dims);
+  }
+
+  /**
+   * Works on (N, C, spatial…) one item at a time, where an op takes the whole engine sample as one: `work` takes
+   * (spatial…, C) and may change all of these sizes; `dims` are the result's.
+   */
+  perItem(
+    operand: Operand,
+    dims: readonly number[],
+    work: (item: EngineValue) => EngineValue,
+  ): ValueOperand {
+    const whole = this.channelsLast(operand);
+    const count = operand.dims[0] ?? 0;
+    if (count === 1) return this.result(work(whole), dims, operand.dtype, "channelsLast");
+    const items = Array.from({ length: count }, (_, i) => {
+      const item = this.graph.narrow(this.label, whole, 0, i, 1);
+      const made = work(this.graph.reshape(this.label, item, whole.shape.slice(1)));
+      return this.graph.reshape(this.label, made, [1, ...made.shape]);
+    });
+    const all = this.graph.concat(this.label, items, 0);
+    return this.result(all, dims, operand.dtype, "channelsLast");
   }
 
   /** The images of (N, C, H, W) or (N, C, L), each (H, W, C) with H = 1 for a line. */
@@ -367,6 +397,11 @@ export class NodeContext {
     }
     if (elementCount(dims) === 0) this.refuse("a result without elements");
     return valueOperand(layout, value, dims, dtype);
+  }
+
+  /** What a Cast may do freely: the result goes to the model's reader, who rounds it to its type. */
+  get final(): boolean {
+    return this.#final;
   }
 
   /** A constant result. */

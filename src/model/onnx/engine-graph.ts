@@ -92,6 +92,11 @@ function finiteParts(values: Float32Array | Float64Array): {
   };
 }
 
+// State and trained numbers stay apart even where a file stores them once (a scale and a variance of ones).
+function parameterKey(request: Pick<ParameterRequest, "initializer" | "role">): string {
+  return `${request.role === "buffer" ? "state" : "trained"} ${request.initializer}`;
+}
+
 function unusedName(hint: string, taken: Set<string>): string {
   let name = hint;
   for (let i = 2; taken.has(name); i++) name = `${hint}:${i}`;
@@ -146,7 +151,8 @@ export class EngineGraph {
 
   /** The engine's name of an initializer in this order and shape; undefined where it is already used in another one. */
   parameter(request: ParameterRequest): string | undefined {
-    const known = this.parameters.get(`initializer ${request.initializer}`);
+    const key = parameterKey(request);
+    const known = this.parameters.get(key);
     if (known !== undefined) {
       if (known.transposed !== request.transposed || !sameDims(known.shape, request.shape)) {
         return undefined;
@@ -155,7 +161,7 @@ export class EngineGraph {
       return known.name;
     }
     const name = unusedName(request.initializer, this.#parameterNames);
-    this.parameters.set(`initializer ${request.initializer}`, { name, ...this.#stored(request) });
+    this.parameters.set(key, { name, ...this.#stored(request) });
     return name;
   }
 
@@ -175,9 +181,10 @@ export class EngineGraph {
   /** The initializer as a value in the file's order, whatever order its other uses have. */
   parameterValue(request: Omit<ParameterRequest, "transposed" | "shape">): EngineValue {
     const { initializer, array } = request;
-    const cached = this.#parameterValues.get(initializer);
+    const key = parameterKey(request);
+    const cached = this.#parameterValues.get(key);
     this.parameter({ ...request, shape: array.dims, transposed: false });
-    const stored = this.parameters.get(`initializer ${initializer}`) as EngineParameter;
+    const stored = this.parameters.get(key) as EngineParameter;
     if (kRoleRank[request.role] > kRoleRank[stored.role]) stored.role = request.role;
     if (cached !== undefined) return cached;
     let value = this.emit(initializer, "parameter", [], stored.shape, {
@@ -185,14 +192,14 @@ export class EngineGraph {
     });
     if (stored.transposed) value = this.transpose(initializer, value, [1, 0]);
     value = this.reshape(initializer, value, array.dims);
-    this.#parameterValues.set(initializer, value);
+    this.#parameterValues.set(key, value);
     return value;
   }
 
   /** A fixed, untrained parameter's name; a new one at each call. Finite values only. */
   buffer(hint: string, values: Float32Array | Float64Array, shape: readonly number[]): string {
     const name = unusedName(hint, this.#parameterNames);
-    this.parameters.set(`buffer ${name}`, {
+    this.parameters.set(`constant ${name}`, {
       name,
       shape,
       role: "buffer",
@@ -318,6 +325,37 @@ export class EngineGraph {
     return this.emit(label, "affine", [value], value.shape, { attributes: { scale, shift } });
   }
 
+  /** Elements at these flat places of the value, −1 for a 0, as a value of this shape. */
+  take(
+    label: string,
+    value: EngineValue,
+    index: readonly number[],
+    shape: readonly number[],
+  ): EngineValue {
+    return this.emit(label, "take", [value], shape, { attributes: { index, shape } });
+  }
+
+  /** Each new entry of one axis is a weighted sum of `taps` old ones: index −1 is none. */
+  resample(
+    label: string,
+    value: EngineValue,
+    axis: number,
+    rows: readonly { readonly index: readonly number[]; readonly weight: readonly number[] }[],
+  ): EngineValue {
+    const taps = Math.max(1, ...rows.map(({ index }) => index.length));
+    const padded = <T>(list: readonly T[], fill: T): readonly T[] =>
+      Array.from({ length: taps }, (_, i) => list[i] ?? fill);
+    const attributes = {
+      axis,
+      taps,
+      index: rows.flatMap(({ index }) => padded(index, -1)),
+      weight: rows.flatMap(({ weight }) => padded(weight, 0)),
+    };
+    return this.emit(label, "resample", [value], value.shape.with(axis, rows.length), {
+      attributes,
+    });
+  }
+
   /** A `reduce_…` op over these axes (≥ 0). */
   reduce(
     label: string,
@@ -332,21 +370,27 @@ export class EngineGraph {
     return this.emit(label, op, [value], shape, { attributes: { axes, keepdims } });
   }
 
-  /** The finished document. Parameters keep the order of their first use. */
+  /** The finished document: what these values need, and no more. Parameters keep the order of their first use. */
   finish(name: string, outputs: readonly string[]): Graph {
-    const parameters: ParameterSpec[] = [...this.parameters.values()].map((parameter) => ({
-      name: parameter.name,
-      shape: parameter.shape,
-      role: parameter.role,
-      init: { kind: "zeros" },
-    }));
-    return {
-      version: GRAPH_VERSION,
-      name,
-      inputs: this.inputs,
-      parameters,
-      nodes: this.nodes,
-      outputs,
-    };
+    const needed = new Set(outputs);
+    const nodes = this.nodes
+      .toReversed()
+      .filter((node) => {
+        if (!node.outputs.some((output) => needed.has(output))) return false;
+        for (const input of node.inputs) needed.add(input);
+        return true;
+      })
+      .reverse();
+    const used = new Set(nodes.flatMap((node) => Object.values(node.parameters)));
+    const parameters: ParameterSpec[] = [...this.parameters.values()]
+      .filter((parameter) => used.has(parameter.name))
+      .map(({ name: parameter, shape, role }) => ({
+        name: parameter,
+        shape,
+        role,
+        init: { kind: "zeros" },
+      }));
+    const inputs = this.inputs.filter((input) => needed.has(input.name));
+    return { version: GRAPH_VERSION, name, inputs, parameters, nodes, outputs };
   }
 }

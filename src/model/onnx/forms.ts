@@ -31,14 +31,15 @@ export class Forms {
     this.#refuse = refuse;
   }
 
-  of(operand: Operand, layout: Layout): EngineValue {
+  of(operand: Operand, layout: Layout, role?: ParameterRole): EngineValue {
     if (layout === "unbatched" && operand.dims[0] !== 1) {
       this.#refuse(`a tensor whose first size is ${operand.dims[0] ?? "none"} instead of 1`);
     }
     if (layout === "channelsLast" && operand.dims.length < 3) {
       this.#refuse(`a tensor of rank ${operand.dims.length} without channels and places`);
     }
-    if (operand.kind !== "value") return this.#move(this.#stored(operand), operand.dims, layout);
+    if (operand.kind !== "value")
+      return this.#move(this.#stored(operand, role), operand.dims, layout);
     if (!isFloat(operand.dtype) && operand.dtype !== "bool") {
       this.#refuse(`computing with a run-time input of type ${operand.dtype}`);
     }
@@ -94,13 +95,21 @@ export class Forms {
   }
 
   /** A constant or parameter as a value of its dims. */
-  #stored(operand: ConstantOperand | ParameterOperand): EngineValue {
+  #stored(
+    operand: ConstantOperand | ParameterOperand,
+    role: ParameterRole | undefined,
+  ): EngineValue {
+    if (elementCount(operand.dims) === 0) this.#refuse("a tensor without elements");
     if (operand.kind === "constant") {
       this.#checkExact(operand);
       return this.#graph.constant(this.#label, operand.array, operand.dims);
     }
     const { initializer, array, transposed } = operand;
-    const value = this.#graph.parameterValue({ initializer, array, role: plainRole(operand) });
+    const value = this.#graph.parameterValue({
+      initializer,
+      array,
+      role: role ?? plainRole(operand),
+    });
     return transposed ? this.#graph.transpose(this.#label, value, [1, 0]) : value;
   }
 
@@ -134,7 +143,7 @@ export class Forms {
     });
   }
 
-  /** The layout in which the fewest operands must be moved. */
+  /** The layout in which the fewest of the operands with a result's rank must be moved. */
   cheapest(operands: readonly Operand[], dims: readonly number[]): Layout {
     const values = operands.filter(
       (operand): operand is ValueOperand =>

@@ -106,3 +106,27 @@ export function broadcastDims(
   }
   return out;
 }
+
+/** Where an axis (≥ 0) of the dims stands in the layout's shape; undefined where the layout leaves it out. */
+export function layoutAxis(
+  layout: Layout,
+  dims: readonly number[],
+  axis: number,
+): number | undefined {
+  if (layout === "plain") return axis;
+  if (layout === "unbatched") return axis === 0 ? undefined : axis - 1;
+  const batched = dims[0] === 1 ? 0 : 1;
+  if (axis === 0) return batched === 1 ? 0 : undefined;
+  return axis === 1 ? dims.length - 2 + batched : axis - 2 + batched;
+}
+
+/** A tensor without elements of one of the engine's dtypes. */
+export function emptyOperand(dtype: OnnxDType, dims: readonly number[]): ConstantOperand {
+  const data =
+    dtype === "double"
+      ? new Float64Array(0)
+      : dtype === "bool"
+        ? new Uint8Array(0)
+        : new Float32Array(0);
+  return constantOperand({ dtype, dims, data });
+}
