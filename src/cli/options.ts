@@ -24,6 +24,8 @@ export interface ModelDataOptions extends CommonOptions {
   readonly normalize: string;
   readonly batch: number;
   readonly limit?: number;
+  readonly tokenizer?: string;
+  readonly length?: number;
 }
 
 export function wholeNumber(least: number): (text: string) => number {
@@ -75,7 +77,7 @@ export function addData(command: Command): Command {
     .requiredOption(
       "--data <NAME:PATH>",
       `the data: ${Object.keys(loaders)
-        .map((name) => `${name}:DIR`)
+        .map((name) => `${name}:PATH`)
         .join(", ")}`,
     )
     .option(
@@ -83,13 +85,21 @@ export function addData(command: Command): Command {
       "imagenet, cifar10, none (divide by 255), raw, or m1,m2,m3/s1,s2,s3",
       "none",
     )
+    .option(
+      "--tokenizer <PATH>",
+      "of text: tokenizer.json, its folder, or llama2.c's tokenizer.bin",
+    )
+    .option("--length <N>", "of text: tokens a sequence at most", wholeNumber(1))
     .option("--batch <N>", "samples a batch", wholeNumber(1), 128)
     .option("--limit <N>", "the first N samples, in file order", wholeNumber(1));
 }
 
 export function addModel(command: Command): Command {
   return command
-    .requiredOption("--model <FILE>", "the network's state dict, .safetensors")
+    .requiredOption(
+      "--model <FILE>",
+      "a state dict (.safetensors), .onnx, a Hugging Face folder or a llama2.c model",
+    )
     .addOption(
       new Option("--arch <NAME>", "the architecture, where the file does not say it").choices([
         ...architectures.keys(),

@@ -1,9 +1,9 @@
-import { type DatasetView, type ImageDataset, subset, wholeView } from "../data/dataset.js";
+import { type Dataset, type DatasetView, isTokens, subset, wholeView } from "../data/dataset.js";
 import type { DatasetSplit } from "../data/loader.js";
 import { type Normalization, parseNormalization } from "../data/normalize.js";
 import { loadDataset } from "../data/source.js";
-import { SafetensorsFile } from "../io/safetensors.js";
-import { type Model, openModel } from "../model/model.js";
+import type { Model } from "../model/model.js";
+import { openAnyModel } from "../model/open.js";
 import { FishermaskError } from "../native/errors.js";
 import type { StageReporter } from "../unlearn/method.js";
 import { type CommonOptions, checkDevice, type ModelDataOptions } from "./options.js";
@@ -62,19 +62,30 @@ export class Session {
 }
 
 export interface LoadedData {
-  readonly dataset: ImageDataset;
+  readonly dataset: Dataset;
   /** The first `limit` samples. */
   readonly view: DatasetView;
-  readonly normalization: Normalization;
+  /** Of images. */
+  readonly normalization: Normalization | undefined;
+}
+
+function truncationOf(dataset: Dataset): string | null {
+  if (!isTokens(dataset) || (dataset.truncated ?? 0) === 0) return null;
+  const { truncated, size, length } = dataset;
+  return `${truncated} of ${size} sequences are longer than ${length} tokens: their ends are neither read nor predicted.`;
 }
 
 /** Reads one split; `limit` narrows the view, so that sample ids and the digest are those of the whole split. */
 export async function openData(
+  session: Pick<Session, "progress">,
   options: ModelDataOptions,
   split: DatasetSplit,
 ): Promise<LoadedData> {
-  const dataset = await loadDataset(options.data, { split });
-  const normalization = parseNormalization(options.normalize, dataset.shape[2]);
+  const { tokenizer, length } = options;
+  const dataset = await loadDataset(options.data, { split, tokenizer, length });
+  const normalization = isTokens(dataset)
+    ? undefined
+    : parseNormalization(options.normalize, dataset.shape[2]);
   const view =
     options.limit === undefined || options.limit >= dataset.size
       ? wholeView(dataset)
@@ -82,32 +93,19 @@ export async function openData(
           dataset,
           Int32Array.from({ length: options.limit }, (_, i) => i),
         );
+  const warning = truncationOf(dataset);
+  if (warning !== null) session.progress.warning(warning);
   return { dataset, view, normalization };
 }
 
-async function archOf(file: string, given: string | undefined): Promise<string> {
-  if (given !== undefined) return given;
-  await using source = await SafetensorsFile.open(file);
-  const arch = source.metadata.get("fishermask.arch");
-  if (arch === undefined) {
-    throw new FishermaskError(
-      "ERR_FM_ARGUMENT",
-      `Expected --arch NAME for ${file}, which does not say its architecture`,
-    );
-  }
-  return arch;
-}
-
 /** Reads the network that fits the data. */
-export async function openNetwork(
-  options: ModelDataOptions,
-  dataset: ImageDataset,
-): Promise<Model> {
+export async function openNetwork(options: ModelDataOptions, dataset: Dataset): Promise<Model> {
   const file = options.model;
   if (file === undefined)
     throw new FishermaskError("ERR_FM_ARGUMENT", "Expected --model FILE but received none");
-  return openModel(file, {
-    arch: await archOf(file, options.arch),
+  if (isTokens(dataset)) return openAnyModel(file, { sequenceLength: dataset.length });
+  return openAnyModel(file, {
+    arch: options.arch,
     inputShape: dataset.shape,
     classes: dataset.classes.length,
   });

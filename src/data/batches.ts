@@ -1,15 +1,22 @@
 import { throwIfAborted } from "../native/errors.js";
 import { type AugmentOptions, augmentInto, checkCrop } from "./augment.js";
 import { checkInteger } from "./check.js";
-import { type DatasetView, sampleBytes } from "./dataset.js";
+import {
+  type DatasetView,
+  type ImageDataset,
+  imagesOf,
+  isTokens,
+  sampleBytes,
+  type TokenDataset,
+} from "./dataset.js";
 import { randomStream } from "./random-stream.js";
 import { shuffled } from "./shuffle.js";
 
 /** Up to `batchSize` samples, in arrays that belong to this batch alone. */
 export interface Batch {
-  /** (count, H, W, C), 0..255. */
-  readonly images: Uint8Array;
-  /** (count,) */
+  /** (count, H, W, C), 0..255; or token ids, (count, T), −1 for padding. */
+  readonly data: Uint8Array | Int32Array;
+  /** (count,); of sequences (count, T), −1 where nothing counts. */
   readonly labels: Int32Array;
   /** (count,): each sample's index in the data set. */
   readonly indices: Int32Array;
@@ -26,12 +33,28 @@ export interface BatchOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-function gather(
-  view: DatasetView,
+function rowsOf(rows: Int32Array, width: number, indices: Int32Array): Int32Array {
+  const out = new Int32Array(indices.length * width);
+  for (const [place, index] of indices.entries()) {
+    out.set(rows.subarray(index * width, (index + 1) * width), place * width);
+  }
+  return out;
+}
+
+function gatherTokens({ tokens, targets, length }: TokenDataset, indices: Int32Array): Batch {
+  return {
+    data: rowsOf(tokens, length, indices),
+    labels: rowsOf(targets, length, indices),
+    indices,
+    count: indices.length,
+  };
+}
+
+function gatherImages(
+  { images, labels, shape }: ImageDataset,
   indices: Int32Array,
   augment: AugmentOptions | undefined,
 ): Batch {
-  const { images, labels, shape } = view.dataset;
   const bytes = sampleBytes(shape);
   const batchImages = new Uint8Array(indices.length * bytes);
   const key = augment && randomStream("augment", augment.seed, augment.epoch);
@@ -45,7 +68,7 @@ function gather(
     }
   }
   const batchLabels = indices.map((index) => labels[index] as number);
-  return { images: batchImages, labels: batchLabels, indices, count: indices.length };
+  return { data: batchImages, labels: batchLabels, indices, count: indices.length };
 }
 
 function* generate(view: DatasetView, options: BatchOptions): Generator<Batch, void, undefined> {
@@ -55,7 +78,11 @@ function* generate(view: DatasetView, options: BatchOptions): Generator<Batch, v
     : view.indices;
   for (let begin = 0; begin < order.length; begin += batchSize) {
     throwIfAborted(signal);
-    yield gather(view, order.slice(begin, begin + batchSize), augment);
+    const indices = order.slice(begin, begin + batchSize);
+    const { dataset } = view;
+    yield isTokens(dataset)
+      ? gatherTokens(dataset, indices)
+      : gatherImages(dataset, indices, augment);
   }
 }
 
@@ -75,7 +102,7 @@ export function batches(
     randomStream("shuffle", shuffle.seed, shuffle.epoch);
   }
   if (augment !== undefined) {
-    checkCrop(augment.crop, view.dataset.shape);
+    checkCrop(augment.crop, imagesOf(view.dataset, "crops and flips").shape);
     randomStream("augment", augment.seed, augment.epoch);
   }
   return generate(view, options);

@@ -1,7 +1,7 @@
 import { badFile } from "../io/file-error.js";
 import { readTextFile } from "../io/read.js";
 import { findClass } from "./class-names.js";
-import type { ImageDataset } from "./dataset.js";
+import type { Dataset } from "./dataset.js";
 
 const kMaxBytes = 256 * 1024 * 1024;
 const kDigits = /^[0-9]{1,15}$/;
@@ -88,7 +88,7 @@ function classOf(path: string, line: Line, text: string, classes: readonly strin
  * @throws {@link FishermaskError} `ERR_FM_IO`, or `ERR_FM_BAD_FILE` naming file and line: an index out of range or seen
  * before, an unknown class, or a true label that the data have already
  */
-export async function readMislabelled(path: string, dataset: ImageDataset): Promise<Mislabelled> {
+export async function readMislabelled(path: string, dataset: Dataset): Promise<Mislabelled> {
   const collector = new IndexCollector(path, dataset.size);
   const pairs: [index: number, trueLabel: number][] = [];
   const lines = await readLines(path);

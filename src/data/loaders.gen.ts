@@ -2,12 +2,16 @@
 import { loader as cifar10Loader } from "./loaders/cifar10.js";
 import { loader as cifar100Loader } from "./loaders/cifar100.js";
 import { loader as idxLoader } from "./loaders/idx.js";
+import { loader as jsonlLoader } from "./loaders/jsonl.js";
+import { loader as textLoader } from "./loaders/text.js";
 
 /** Every loader by name; the name is its file's. */
 export const loaders = {
   cifar10: cifar10Loader,
   cifar100: cifar100Loader,
   idx: idxLoader,
+  jsonl: jsonlLoader,
+  text: textLoader,
 } as const;
 
 export type LoaderName = keyof typeof loaders;

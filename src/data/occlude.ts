@@ -1,5 +1,11 @@
 import { argumentError } from "./check.js";
-import { arrayDataset, type DatasetView, type ImageDataset, sampleBytes } from "./dataset.js";
+import {
+  arrayDataset,
+  type DatasetView,
+  type ImageDataset,
+  imagesOf,
+  sampleBytes,
+} from "./dataset.js";
 import { type PhiloxKey, philox, scaleWord } from "./philox.js";
 import { randomStream } from "./random-stream.js";
 
@@ -85,7 +91,8 @@ function fillSquare(
  * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for a side or fill that does not fit
  */
 export function occludedCopy(view: DatasetView, options: OccludeOptions): DatasetView {
-  const { dataset, indices } = view;
+  const { indices } = view;
+  const dataset = imagesOf(view.dataset, "occluded copies");
   const { shape, classes, name } = dataset;
   check(options, shape);
   const bytes = sampleBytes(shape);

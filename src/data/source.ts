@@ -1,6 +1,6 @@
 import { argumentError } from "./check.js";
-import type { ImageDataset } from "./dataset.js";
-import type { DatasetLoader, LoadOptions } from "./loader.js";
+import type { Dataset } from "./dataset.js";
+import type { DatasetLoader, DatasetSplit, LoadOptions } from "./loader.js";
 import { type LoaderName, loaders } from "./loaders.gen.js";
 
 /** Where data come from: `--data NAME:PATH`, taken apart. */
@@ -24,7 +24,7 @@ export function parseDataSource(text: string): DataSource {
   const name = text.slice(0, Math.max(0, colon));
   const path = text.slice(colon + 1);
   if (!isLoaderName(name) || path === "") {
-    const known = Object.keys(loaders).map((loader) => `${loader}:DIR`);
+    const known = Object.keys(loaders).map((loader) => `${loader}:PATH`);
     throw argumentError(`one of ${known.join(", ")}`, "data", text);
   }
   return { name, loader: loaders[name], path };
@@ -38,7 +38,12 @@ export function parseDataSource(text: string): DataSource {
 export async function loadDataset(
   text: string,
   options: Omit<LoadOptions, "path">,
-): Promise<ImageDataset> {
+): Promise<Dataset> {
   const { loader, path } = parseDataSource(text);
   return loader.load({ ...options, path });
+}
+
+/** Whether the data that `NAME:PATH` names have this split. @throws as {@link parseDataSource} */
+export function hasSplit(text: string, split: DatasetSplit): boolean {
+  return parseDataSource(text).loader.splits?.includes(split) ?? true;
 }

@@ -1,6 +1,6 @@
 import { argumentError } from "./check.js";
 import { findClass } from "./class-names.js";
-import type { ImageDataset } from "./dataset.js";
+import { type Dataset, isTokens } from "./dataset.js";
 import { readIds, readMislabelled } from "./index-files.js";
 import { randomStream } from "./random-stream.js";
 import { shuffled } from "./shuffle.js";
@@ -25,13 +25,13 @@ export interface SplitOptions {
 }
 
 type Chosen = Omit<ForgetSplit, "remain">;
-type Chooser = (value: string, dataset: ImageDataset, seed: number) => Promise<Chosen>;
+type Chooser = (value: string, dataset: Dataset, seed: number) => Promise<Chosen>;
 
 function allIndices(size: number): Int32Array {
   return Int32Array.from({ length: size }, (_, index) => index);
 }
 
-async function chooseClasses(value: string, dataset: ImageDataset): Promise<Chosen> {
+async function chooseClasses(value: string, dataset: Dataset): Promise<Chosen> {
   const labels = new Set<number>();
   for (const name of value.split(",")) {
     const label = findClass(dataset.classes, name.trim(), "the class to forget");
@@ -45,11 +45,11 @@ async function chooseClasses(value: string, dataset: ImageDataset): Promise<Chos
   return { forget, description: `class ${names.join(", ")}` };
 }
 
-async function chooseIds(path: string, dataset: ImageDataset): Promise<Chosen> {
+async function chooseIds(path: string, dataset: Dataset): Promise<Chosen> {
   return { forget: await readIds(path, dataset.size), description: `ids of ${path}` };
 }
 
-async function chooseRandom(value: string, dataset: ImageDataset, seed: number): Promise<Chosen> {
+async function chooseRandom(value: string, dataset: Dataset, seed: number): Promise<Chosen> {
   const fraction = value.trim() === "" ? Number.NaN : Number(value);
   if (!(fraction > 0 && fraction <= 1)) {
     throw argumentError("a fraction above 0 and at most 1", "random", value);
@@ -60,9 +60,16 @@ async function chooseRandom(value: string, dataset: ImageDataset, seed: number):
   return { forget: order.slice(0, count).sort(), description: `random ${value}, seed ${seed}` };
 }
 
-async function chooseMislabelled(path: string, dataset: ImageDataset): Promise<Chosen> {
+async function chooseMislabelled(path: string, dataset: Dataset): Promise<Chosen> {
   const { indices, trueLabels } = await readMislabelled(path, dataset);
   return { forget: indices, trueLabels, description: `mislabelled samples of ${path}` };
+}
+
+async function chooseMatching(value: string, dataset: Dataset): Promise<Chosen> {
+  const texts = isTokens(dataset) ? dataset.texts : undefined;
+  if (texts === undefined) throw argumentError("text data", "match", dataset.name);
+  const forget = allIndices(dataset.size).filter((i) => texts[i]?.includes(value));
+  return { forget, description: `texts with "${value}"` };
 }
 
 const kChoosers: ReadonlyMap<string, Chooser> = new Map<string, Chooser>([
@@ -70,6 +77,7 @@ const kChoosers: ReadonlyMap<string, Chooser> = new Map<string, Chooser>([
   ["ids", chooseIds],
   ["random", chooseRandom],
   ["mislabelled", chooseMislabelled],
+  ["match", chooseMatching],
 ]);
 
 function complement(size: number, taken: Int32Array): Int32Array {
@@ -83,21 +91,22 @@ function complement(size: number, taken: Int32Array): Int32Array {
 /**
  * Cuts a data set as `--forget` says:
  * `class:3`, `class:cat`, `class:3,cat` (names or indices) · `ids:FILE` (one index a line, `#` comments) ·
- * `random:0.1` (a fraction, rounded down, drawn under the seed) · `mislabelled:FILE` (lines `index,trueLabel`).
+ * `random:0.1` (a fraction, rounded down, drawn under the seed) · `mislabelled:FILE` (lines `index,trueLabel`) ·
+ * `match:TEXT` (of text data: the sequences that hold it).
  *
  * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for another text, an unknown class, an empty forget set or an empty
  * remain set that is not allowed; `ERR_FM_BAD_FILE` naming file and line; `ERR_FM_IO`
  */
 export async function splitForget(
   text: string,
-  dataset: ImageDataset,
+  dataset: Dataset,
   options: SplitOptions = {},
 ): Promise<ForgetSplit> {
   const colon = text.indexOf(":");
   const choose = kChoosers.get(text.slice(0, Math.max(0, colon)));
   const value = text.slice(colon + 1);
   if (choose === undefined || value === "") {
-    const forms = "class:NAME, ids:FILE, random:FRACTION or mislabelled:FILE";
+    const forms = "class:NAME, ids:FILE, random:FRACTION, mislabelled:FILE or match:TEXT";
     throw argumentError(forms, "forget", text);
   }
   const chosen = await choose(value, dataset, options.seed ?? 0);

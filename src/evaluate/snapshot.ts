@@ -1,4 +1,4 @@
-import { type DatasetView, type ImageDataset, subset, wholeView } from "../data/dataset.js";
+import { type Dataset, type DatasetView, subset, wholeView } from "../data/dataset.js";
 import type { EngineNetwork, InputNormalization } from "../native/network.js";
 import { type Evaluation, evaluate } from "./accuracy.js";
 import { linearProbe } from "./probe.js";
@@ -6,8 +6,8 @@ import type { ClassScore, Snapshot } from "./run-metrics.js";
 
 /** The samples that a snapshot looks at. */
 export interface SnapshotPlan {
-  readonly train: ImageDataset;
-  readonly test: ImageDataset | null;
+  readonly train: Dataset;
+  readonly test: Dataset | null;
   /** Indices into `train`. */
   readonly forgetTrain: Int32Array;
   readonly remainTrain: Int32Array;
@@ -17,7 +17,8 @@ export interface SnapshotPlan {
   /** Training samples that the linear probe is fitted on; empty: no probe. */
   readonly probe: Int32Array;
   readonly forgetClasses: readonly number[];
-  readonly normalization: InputNormalization;
+  /** Of images; none for token sequences. */
+  readonly normalization: InputNormalization | undefined;
   readonly batchSize: number;
   /** The value that the probe reads. */
   readonly features: string;
@@ -36,17 +37,14 @@ export interface DetailedSnapshot {
 }
 
 // Both read an evaluation of the whole data set in file order: a sample's place is its index.
-function accuracyOf(
-  evaluation: Evaluation,
-  dataset: ImageDataset,
-  indices: Int32Array,
-): number | null {
-  if (indices.length === 0) return null;
-  let correct = 0;
+function accuracyOf(evaluation: Evaluation, indices: Int32Array): number | null {
+  let right = 0;
+  let counted = 0;
   for (const index of indices) {
-    if (evaluation.predictions[index] === dataset.labels[index]) correct++;
+    right += evaluation.right[index] as number;
+    counted += evaluation.counted[index] as number;
   }
-  return correct / indices.length;
+  return counted === 0 ? null : right / counted;
 }
 
 function lossOf(evaluation: Evaluation, indices: Int32Array): number | null {
@@ -56,7 +54,7 @@ function lossOf(evaluation: Evaluation, indices: Int32Array): number | null {
   return sum / indices.length;
 }
 
-function classScores(dataset: ImageDataset, evaluation: Evaluation): ClassScore[] {
+function classScores(dataset: Dataset, evaluation: Evaluation): ClassScore[] {
   return dataset.classes.map((name, i) => {
     const counts = evaluation.perClass[i] ?? { correct: 0, total: 0 };
     return { name, correct: counts.correct, total: counts.total };
@@ -71,7 +69,7 @@ function mean(values: readonly (number | null | undefined)[]): number | null {
 async function probeOf(
   network: EngineNetwork,
   plan: SnapshotPlan,
-  test: ImageDataset,
+  test: Dataset,
   testEvaluation: Evaluation,
   callbacks: SnapshotCallbacks,
 ): Promise<Snapshot["probe"]> {
@@ -130,14 +128,14 @@ export async function takeSnapshot(
       ? null
       : await run("test samples", testView, withProbe ? plan.features : undefined);
   const testAccuracy = (indices: Int32Array): number | null =>
-    onTest === null || test === null ? null : accuracyOf(onTest, test, indices);
+    onTest === null ? null : accuracyOf(onTest, indices);
   const snapshot: Snapshot = {
     forget: {
-      train: accuracyOf(onTrain, plan.train, plan.forgetTrain),
+      train: accuracyOf(onTrain, plan.forgetTrain),
       test: testAccuracy(plan.forgetTest),
     },
     remain: {
-      train: accuracyOf(onTrain, plan.train, plan.remainTrain),
+      train: accuracyOf(onTrain, plan.remainTrain),
       test: testAccuracy(plan.remainTest),
     },
     perClass: {

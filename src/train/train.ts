@@ -14,7 +14,8 @@ export interface TrainOptions {
   readonly warmupEpochs?: number | undefined;
   /** Random crops after zero padding of so many pixels, and horizontal flips. */
   readonly augment?: { readonly crop: number; readonly flip: boolean } | undefined;
-  readonly normalization: InputNormalization;
+  /** Of images; none for token sequences. */
+  readonly normalization: InputNormalization | undefined;
   readonly seed: number;
   /** Weights to hold at exactly 0: one bit per weight, 0 = held. */
   readonly hold?: ReadonlyMap<string, Uint8Array> | undefined;
@@ -94,7 +95,7 @@ export async function train(
       learningRate = learningRateAt(options, epoch + prepared / samples, epochs);
       prepared += batch.count;
       running = trainer.step(
-        { data: batch.images, count: batch.count, normalization },
+        { data: batch.data, count: batch.count, normalization },
         batch.labels,
         { learningRate },
       );

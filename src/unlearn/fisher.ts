@@ -29,7 +29,8 @@ export interface FisherOptions {
   /** "training" is refused: batch norm would mix the samples. */
   readonly mode?: "evaluation" | "training" | undefined;
   readonly batchSize: number;
-  readonly normalization: InputNormalization;
+  /** Of images; none for token sequences. */
+  readonly normalization: InputNormalization | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((samples: number, total: number) => void) | undefined;
 }
@@ -111,7 +112,7 @@ export async function computeFisher(
     throwIfAborted(options.signal);
     const { normalization } = options;
     running = pass.step(
-      { data: batch.images, count: batch.count, normalization },
+      { data: batch.data, count: batch.count, normalization },
       batch.labels,
       seen,
     );

@@ -1,4 +1,4 @@
-import type { ImageDataset } from "../data/dataset.js";
+import type { Dataset } from "../data/dataset.js";
 import type {
   EpochMetrics,
   RoundMetrics,
@@ -23,14 +23,15 @@ export interface StageReporter {
 export interface MethodContext {
   readonly model: Model;
   readonly network: EngineNetwork;
-  readonly train: ImageDataset;
+  readonly train: Dataset;
   readonly trainDigest: string;
   /** Indices into `train`; disjoint. */
   readonly forget: Int32Array;
   readonly remain: Int32Array;
   /** Of `remain` and `forget`: samples that no Fisher may see, kept for the probe. May be empty. */
   readonly reserved: ReadonlySet<number>;
-  readonly normalization: InputNormalization;
+  /** Of images; none for token sequences. */
+  readonly normalization: InputNormalization | undefined;
   readonly config: UnlearnConfig;
   /** Stored Fishers that take the place of computing them. */
   readonly stored: { readonly forget: FisherStore | null; readonly remain: FisherStore | null };

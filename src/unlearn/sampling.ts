@@ -1,4 +1,4 @@
-import type { ImageDataset } from "../data/dataset.js";
+import type { Dataset } from "../data/dataset.js";
 import { randomStream } from "../data/random-stream.js";
 import { shuffled } from "../data/shuffle.js";
 
@@ -16,7 +16,7 @@ export function drawSamples(
 }
 
 /** Indices by label. */
-export function byClass(dataset: ImageDataset, indices: Int32Array): Map<number, Int32Array> {
+export function byClass(dataset: Dataset, indices: Int32Array): Map<number, Int32Array> {
   const lists = new Map<number, number[]>();
   for (const index of indices) {
     const label = dataset.labels[index] as number;
@@ -33,7 +33,7 @@ export function byClass(dataset: ImageDataset, indices: Int32Array): Map<number,
  * About `count` of the indices, the same number of each class as far as there are that many, ascending; all for null.
  */
 export function drawStratified(
-  dataset: ImageDataset,
+  dataset: Dataset,
   indices: Int32Array,
   count: number | null,
   seed: number,

@@ -1,4 +1,4 @@
-import { datasetDigest, type ImageDataset, subset } from "../data/dataset.js";
+import { type Dataset, datasetDigest, isTokens, subset } from "../data/dataset.js";
 import type { ForgetSplit } from "../data/split.js";
 import { checkDisjoint } from "../data/split.js";
 import {
@@ -23,13 +23,14 @@ import { byClass, drawSamples } from "./sampling.js";
 
 export interface UnlearnRequest {
   readonly model: Model;
-  readonly train: ImageDataset;
+  readonly train: Dataset;
   /** Digest that Fishers of `train` bear, where `train` is the beginning of a larger set; its own by default. */
   readonly trainDigest?: string | undefined;
-  readonly test: ImageDataset | null;
+  readonly test: Dataset | null;
   /** Of `train`. */
   readonly split: ForgetSplit;
-  readonly normalization: InputNormalization;
+  /** Of images; none for token sequences. */
+  readonly normalization: InputNormalization | undefined;
   readonly config: UnlearnConfig;
   readonly preset: string | null;
   /** How the data were named, for reports. */
@@ -117,9 +118,35 @@ function checkRequest(request: UnlearnRequest): Method {
       `Expected fineTune (epochs, learning rate, …) for method ${method.name} but received none`,
     );
   }
+  checkKind(request);
   checkHead(request);
   checkNoneStored(request);
   return method;
+}
+
+/** What rests on images: occluded copies to watch, a probe for classes. */
+function checkKind({ config, train, test }: UnlearnRequest): void {
+  if (test !== null && isTokens(test) !== isTokens(train)) {
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      "Expected training and test data of one kind but received images and token sequences",
+    );
+  }
+  if (!isTokens(train)) return;
+  const { kind } = config.selection;
+  if (kind === "guarded" || kind === "probed") {
+    throw new FishermaskError(
+      "ERR_FM_CONFIG",
+      `Expected fixed, adaptive or iterated selection for token sequences but received ${kind}, which rests on images ` +
+        "(the preset prototype is iterated)",
+    );
+  }
+  if ((config.refitHead ?? null) !== null) {
+    throw new FishermaskError(
+      "ERR_FM_CONFIG",
+      "Expected no refitHead for token sequences but received one",
+    );
+  }
 }
 
 function checkHead({ config, model }: UnlearnRequest): void {
@@ -156,7 +183,7 @@ function methodOf(wanted: string): Method {
 
 /** Training samples for the probe: of each class the same number, drawn; none without a test set. */
 function probeSamples(request: UnlearnRequest): Int32Array {
-  if (request.test === null) return new Int32Array(0);
+  if (request.test === null || isTokens(request.train)) return new Int32Array(0);
   const { forget, remain } = request.split;
   const all = Int32Array.from([...forget, ...remain]).sort();
   const drawn = [...byClass(request.train, all).values()].flatMap((list) => [
@@ -216,6 +243,7 @@ function sampleImages(
   after: Int32Array,
 ): SampleImage[] {
   const { train, split, config } = request;
+  if (isTokens(train)) return [];
   const [height, width, channels] = train.shape;
   const bytes = height * width * channels;
   const nameOf = (label: number | undefined): string => train.classes[label ?? -1] ?? "?";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
-import { wholeView } from "../../data/dataset.js";
+import { imagesOf, wholeView } from "../../data/dataset.js";
 import { parseNormalization } from "../../data/normalize.js";
 import { loadDataset } from "../../data/source.js";
 import { splitForget } from "../../data/split.js";
@@ -55,7 +55,8 @@ async function original(
   threads: number,
   seed: number,
 ): Promise<Model> {
-  const { train: data, normalization } = request;
+  const { normalization } = request;
+  const data = imagesOf(request.train, "the demo");
   const fresh = createModel(
     { arch: ARCH, inputShape: data.shape, classes: data.classes.length },
     seed,

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { subset } from "../../data/dataset.js";
+import { isTokens, subset } from "../../data/dataset.js";
 import { splitForget } from "../../data/split.js";
 import { evaluate } from "../../evaluate/accuracy.js";
 import { loadNetwork } from "../../model/model.js";
@@ -16,7 +16,7 @@ interface Options extends ModelDataOptions {
 
 async function run(options: Options): Promise<void> {
   const session = new Session(options);
-  const { dataset, view, normalization } = await openData(options, options.split);
+  const { dataset, view, normalization } = await openData(session, options, options.split);
   const model = await openNetwork(options, dataset);
   const chosen = await chooseSubset(options, dataset, view);
   using network = await loadNetwork(model, { threads: options.threads });
@@ -44,6 +44,10 @@ async function run(options: Options): Promise<void> {
       value: (row) => (row.accuracy === null ? "–" : formatPercent(row.accuracy)),
     },
   ]);
+  const samples = chosen.indices.length;
+  // Of sequences: nats for one token, whatever their lengths.
+  const perToken = isTokens(dataset) ? (meanLoss * samples) / total : null;
+  const words = `${correct} of ${total} right (${formatPercent(correct / total, 2)}), mean loss ${meanLoss.toFixed(4)}`;
   session.finish(
     {
       schemaVersion: 1,
@@ -51,13 +55,18 @@ async function run(options: Options): Promise<void> {
       total,
       accuracy: correct / total,
       meanLoss,
+      ...(perToken === null
+        ? {}
+        : { samples, lossPerToken: perToken, perplexity: Math.exp(perToken) }),
       perClass,
       device: "cpu",
       threads: options.threads,
       seconds,
-      samplesPerSecond: total / seconds,
+      samplesPerSecond: samples / seconds,
     },
-    `${table}\n\n${correct} of ${total} right (${formatPercent(correct / total, 2)}), mean loss ${meanLoss.toFixed(4)}`,
+    perToken === null
+      ? `${table}\n\n${words}`
+      : `${words} a sequence; perplexity ${Math.exp(perToken).toFixed(3)} (${samples} sequences)`,
   );
 }
 
@@ -112,7 +121,10 @@ export function addSubset(command: Command): Command {
         .choices(["all", "forget", "remain"])
         .default("all"),
     )
-    .option("--forget <WHAT>", "class:3, class:cat, ids:FILE, random:0.1 or mislabelled:FILE");
+    .option(
+      "--forget <WHAT>",
+      "class:3, class:cat, ids:FILE, random:0.1, mislabelled:FILE or match:TEXT",
+    );
 }
 
 export function register(program: Command): void {

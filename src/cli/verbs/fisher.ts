@@ -22,7 +22,7 @@ interface Options extends ModelDataOptions {
 async function run(options: Options): Promise<void> {
   const session = new Session(options);
   await checkDestination(options.out);
-  const { dataset, view, normalization } = await openData(options, options.split);
+  const { dataset, view, normalization } = await openData(session, options, options.split);
   const model = await openNetwork(options, dataset);
   const chosen = await chooseSubset(options, dataset, view);
   using network = await loadNetwork(model, { threads: options.threads });

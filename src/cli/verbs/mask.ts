@@ -50,7 +50,7 @@ async function run(options: Options): Promise<void> {
   }
   await checkDestination(options.out);
   await checkDestination(options.writeModel);
-  const { dataset } = await openData(options, "train");
+  const { dataset } = await openData(session, options, "train");
   const model = await openNetwork(options, dataset);
   const fishers = await storedFishers(options);
   checkStores(fishers, weightsDigest(model.weights), await datasetDigest(dataset));

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { Option } from "commander";
+import { imagesOf } from "../../data/dataset.js";
 import { evaluate } from "../../evaluate/accuracy.js";
 import { architectures } from "../../model/architectures.js";
 import { createModel, loadNetwork, readWeights, saveModel } from "../../model/model.js";
@@ -32,8 +33,9 @@ interface Options extends ModelDataOptions {
 async function run(options: Options): Promise<void> {
   const session = new Session(options);
   await checkDestination(options.out);
-  const { dataset, view, normalization } = await openData(options, "train");
-  const held = await openData(options, "test");
+  const { dataset: data, view, normalization } = await openData(session, options, "train");
+  const dataset = imagesOf(data, "training a network anew");
+  const held = await openData(session, options, "test");
   const model = createModel(
     { arch: options.arch, inputShape: dataset.shape, classes: dataset.classes.length },
     options.seed,

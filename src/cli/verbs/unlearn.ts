@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { findClass } from "../../data/class-names.js";
-import { datasetDigest, type ImageDataset } from "../../data/dataset.js";
+import { type Dataset, datasetDigest, firstSamples } from "../../data/dataset.js";
+import { hasSplit } from "../../data/source.js";
 import { type ForgetSplit, splitForget } from "../../data/split.js";
 import { hasNewHead, type RunMetrics, type Snapshot } from "../../evaluate/run-metrics.js";
 import { candidateTensors } from "../../model/candidates.js";
@@ -180,7 +181,7 @@ export function configOf(options: Options): UnlearnConfig {
 }
 
 /** The classes that `--forget class:…` names; none for other requests. */
-function forgetClasses(text: string, dataset: ImageDataset): number[] {
+function forgetClasses(text: string, dataset: Dataset): number[] {
   if (!text.startsWith("class:")) return [];
   return text
     .slice("class:".length)
@@ -226,7 +227,7 @@ export function resultTable(metrics: RunMetrics): string {
 }
 
 async function plan(session: Session, options: Options, config: UnlearnConfig): Promise<void> {
-  const { dataset } = await openData(options, "train");
+  const { dataset } = await openData(session, options, "train");
   const model = await openNetwork(options, dataset);
   const split = limited(
     await splitForget(options.forget, dataset, { seed: options.seed }),
@@ -251,8 +252,10 @@ async function run(options: Options): Promise<void> {
   const session = new Session(options);
   const config = configOf(options);
   if (options.dryRun) return plan(session, options, config);
-  const { dataset: train, normalization } = await openData(options, "train");
-  const { dataset: test } = await openData(options, "test");
+  const { dataset: train, normalization } = await openData(session, options, "train");
+  const test = hasSplit(options.data, "test")
+    ? (await openData(session, options, "test")).dataset
+    : null;
   const model = await openNetwork(options, train);
   const split = limited(
     await splitForget(options.forget, train, { seed: options.seed }),
@@ -262,7 +265,7 @@ async function run(options: Options): Promise<void> {
   await prepareRunDirectory(options.out);
   const result = await unlearn({
     model,
-    train: options.limit === undefined ? train : truncated(train, options.limit),
+    train: options.limit === undefined ? train : firstSamples(train, options.limit),
     // As the verb `fisher` names it: sample ids are those of the whole split.
     trainDigest: await datasetDigest(train),
     test,
@@ -293,25 +296,13 @@ async function run(options: Options): Promise<void> {
   );
 }
 
-/** The first `limit` samples as a data set of its own: what the figures are taken on. */
-function truncated(dataset: ImageDataset, limit: number): ImageDataset {
-  const size = Math.min(limit, dataset.size);
-  const bytes = dataset.images.length / dataset.size;
-  return {
-    ...dataset,
-    size,
-    images: dataset.images.subarray(0, size * bytes),
-    labels: dataset.labels.subarray(0, size),
-  };
-}
-
 export function register(program: Command): void {
   const command = program
     .command("unlearn")
     .description("make a network forget: Fisher, score, mask, fine-tune if asked, measure, write")
     .requiredOption(
       "--forget <WHAT>",
-      "class:3, class:cat, ids:FILE, random:0.1 or mislabelled:FILE",
+      "class:3, class:cat, ids:FILE, random:0.1, mislabelled:FILE or match:TEXT",
     )
     .addOption(
       new Option("--preset <NAME>", "where all settings start from")

@@ -1,4 +1,4 @@
-import { type DatasetView, subset } from "../../data/dataset.js";
+import { type DatasetView, imagesOf, subset } from "../../data/dataset.js";
 import { meanPixel, occludedCopy } from "../../data/occlude.js";
 import type { RoundMetrics, RoundWatch } from "../../evaluate/run-metrics.js";
 import type { GuardedSelection } from "../config.js";
@@ -59,7 +59,9 @@ export function openWatch(
   const drawn = drawStratified(train, open, watchSamples, config.seed, kWatchDraw);
   const enough = drawn.length >= kFewestWatched;
   const scale = ((remain.length / drawn.length) * judged.length) / forget.length;
-  const fill = meanPixel(normalization);
+  const { shape } = imagesOf(train, `${config.selection.kind} selection`);
+  // Without a normalization the network's own zero is a pixel of 0.
+  const fill = normalization === undefined ? new Uint8Array(shape[2]) : meanPixel(normalization);
   const hide = { side: occlusion, seed: config.seed, fill };
   return {
     judged: subset(train, judged),

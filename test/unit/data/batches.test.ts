@@ -22,7 +22,7 @@ function imagesByIndex(parts: readonly Batch[]): Map<number, number[]> {
   const images = new Map<number, number[]>();
   for (const batch of parts) {
     for (const [i, index] of batch.indices.entries()) {
-      images.set(index, [...batch.images.subarray(i * kBytes, (i + 1) * kBytes)]);
+      images.set(index, [...batch.data.subarray(i * kBytes, (i + 1) * kBytes)]);
     }
   }
   return images;
@@ -47,7 +47,7 @@ describe("batches", () => {
   it("gives nothing for an empty view, and arrays of its own", () => {
     expect(all(subset(kDataset, new Int32Array(0)), { batchSize: 4 })).toEqual([]);
     const [batch] = all(kView, { batchSize: 4 });
-    batch!.images.fill(0);
+    batch!.data.fill(0);
     batch!.indices.fill(9);
     expect(kDataset.images[1]).toBe(7);
     expect(kView.indices[0]).toBe(0);
@@ -109,7 +109,7 @@ describe("batches", () => {
     for (let epoch = 0; epoch < 400; epoch += 1) {
       const augment = { crop, flip: true, seed: 0, epoch };
       const [batch] = all(view, { batchSize: 1, augment });
-      const placement = possible.get([...batch!.images].join());
+      const placement = possible.get([...batch!.data].join());
       expect(placement).toBeDefined();
       seen.add(placement!);
     }
