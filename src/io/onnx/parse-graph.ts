@@ -273,8 +273,9 @@ export function* parseNode(reader: WireReader, end: number, depth: number): Read
     opType,
     domain,
     overload,
-    inputs,
-    outputs,
+    // Copies have no spare room.
+    inputs: inputs.slice(),
+    outputs: outputs.slice(),
     attributes: attributes ?? kNoAttributes,
   };
 }

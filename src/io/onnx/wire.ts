@@ -364,16 +364,16 @@ export class WireReader {
       this.valueEnd = this.readVarint(begin, end, `field ${this.field}`);
       return;
     }
-    let length = this.wire === WIRE.fixed32 ? 4 : 8;
+    let length = this.wire === WIRE.fixed32 ? 4n : 8n;
     if (this.wire === WIRE.bytes) {
       this.valueBegin = this.readVarint(begin, end, `the length of field ${this.field}`);
-      length = this.varint.high * 2 ** 32 + this.varint.low;
+      length = varintToUint64(this.varint);
     }
     if (length > end - this.valueBegin) {
       const left = `at most the ${end - this.valueBegin} bytes that are left, in field ${this.field}`;
       throw this.fault(left, `${length}; is the file whole?`);
     }
-    this.valueEnd = this.valueBegin + length;
+    this.valueEnd = this.valueBegin + Number(length);
   }
 }
 
