@@ -5,6 +5,7 @@ import { register as doctor } from "./verbs/doctor.js";
 import { register as evaluate } from "./verbs/evaluate.js";
 import { register as fisher } from "./verbs/fisher.js";
 import { register as mask } from "./verbs/mask.js";
+import { register as onnxTest } from "./verbs/onnx-test.js";
 import { register as train } from "./verbs/train.js";
 import { register as unlearn } from "./verbs/unlearn.js";
 
@@ -18,6 +19,7 @@ export function createProgram(): Command {
     .showHelpAfterError("(--help lists the options)")
     .exitOverride();
   // In the order in which one would use them. Sub-commands inherit exitOverride only if it is set before.
-  for (const register of [demo, train, evaluate, fisher, mask, unlearn, doctor]) register(program);
+  for (const register of [demo, train, evaluate, fisher, mask, unlearn, onnxTest, doctor])
+    register(program);
   return program;
 }

@@ -110,11 +110,12 @@ function unusedName(hint: string, taken: Set<string>): string {
  */
 export class EngineGraph {
   readonly inputs: InputSpec[] = [];
-  readonly nodes: NodeSpec[] = [];
+  nodes: NodeSpec[] = [];
   /** In the order of their first use. */
   readonly parameters = new Map<string, EngineParameter>();
   readonly #names = new Set<string>();
   readonly #parameterNames = new Set<string>();
+  readonly #values = new Map<string, EngineValue>();
   readonly #constants = new Map<OnnxArray, Map<string, EngineValue>>();
   readonly #parameterValues = new Map<string, EngineValue>();
 
@@ -126,7 +127,7 @@ export class EngineGraph {
   input(hint: string, shape: readonly number[], dtype: "f32" | "i32"): EngineValue {
     const name = this.unique(hint);
     this.inputs.push({ name, shape, dtype });
-    return { name, shape, dtype };
+    return this.#made({ name, shape, dtype });
   }
 
   /** Adds a node with one output. The engine infers the shape anew and is right where the two differ. */
@@ -146,7 +147,24 @@ export class EngineGraph {
       parameters: options.parameters ?? {},
       attributes: options.attributes ?? {},
     });
-    return { name, shape, dtype: "f32" };
+    return this.#made({ name, shape, dtype: "f32" });
+  }
+
+  #made(value: EngineValue): EngineValue {
+    this.#values.set(value.name, value);
+    return value;
+  }
+
+  /** The value of this name. */
+  value(name: string): EngineValue {
+    const value = this.#values.get(name);
+    if (value === undefined) throw new Error(`no value ${name}`);
+    return value;
+  }
+
+  /** The node that makes the value; undefined for an input. */
+  maker(value: EngineValue): NodeSpec | undefined {
+    return this.nodes.find(({ outputs }) => outputs.includes(value.name));
   }
 
   /** The engine's name of an initializer in this order and shape; undefined where it is already used in another one. */

@@ -190,24 +190,31 @@ function transposeWindow(
       out,
     };
   }
-  const total = full.map((size, i) => size - (wanted[i] as number));
-  if (total.some((padding) => padding < 0)) node.refuse("an output_shape beyond the full output");
+  const missing = full.map((size, i) => Math.max(0, (wanted[i] as number) - size));
+  const padded = extra.map((size, i) => size + (missing[i] as number));
+  const total = full.map((size, i) => size + (missing[i] as number) - (wanted[i] as number));
   const half = total.map((padding) => Math.floor(padding / 2));
   const rest = total.map((padding, i) => padding - (half[i] as number));
   const [before, after] = mode === "SAME_UPPER" ? [half, rest] : [rest, half];
-  return { before, after, stride, dilation, extra, out: wanted };
+  return { before, after, stride, dilation, extra: padded, out: wanted };
 }
 
 function convTranspose(node: NodeContext): Operand {
-  const { input, weight, spatial, kernel, groups } = convParts(node);
-  if (spatial.length > 2) node.refuse(`${spatial.length} spatial axes`);
+  const parts = convParts(node);
+  const { input, weight, spatial, kernel, groups } = parts;
+  if (spatial.length > 3) node.refuse(`${spatial.length} spatial axes`);
   const [count = 0, channels = 0] = input.dims;
   if (channels !== weight.dims[0]) {
     node.refuse(`${channels} channels for a weight (${weight.dims.join(", ")})`);
   }
   const window = transposeWindow(node, spatial, kernel);
   if (window.out.some((size) => size < 1)) node.refuse("an empty output");
+  const step = window.stride.map((size, i) => Math.max(size, window.dilation[i] as number));
+  if (window.extra.some((size, i) => size >= (step[i] as number))) {
+    node.refuse(`an output padding of [${window.extra.join(", ")}]`);
+  }
   const dims = [count, (weight.dims[1] as number) * groups, ...window.out];
+  if (spatial.length === 3) return convTranspose3d(node, parts, window, dims);
   const parameters = convSlots(node, weight, flatKernel(weight.dims));
   const attributes = {
     stride: [...pair(window.stride, 1)],
@@ -221,6 +228,69 @@ function convTranspose(node: NodeContext): Operand {
     .images(input)
     .map((image) => node.emit("conv_transpose2d", [image], shape, { parameters, attributes }));
   return node.fromImages(made, dims, input.dtype);
+}
+
+/**
+ * Over depth: every slice is spread over images whose channels are (O, K_d), which is the order of the weight's numbers, and
+ * those images are added up where they meet.
+ */
+function convTranspose3d(
+  node: NodeContext,
+  { input, weight, groups }: ConvParts,
+  window: TransposeWindow,
+  dims: readonly number[],
+): ValueOperand {
+  const { graph, label } = node;
+  const [channels = 0, perGroup = 0, depth = 0, ...flat] = weight.dims;
+  const slot = node.parameter(weight, "weight", "weight", {
+    shape: [channels, perGroup * depth, ...flat],
+  });
+  const outputs = perGroup * groups;
+  const [, rows = 0, columns = 0] = window.out;
+  const attributes = {
+    stride: window.stride.slice(1),
+    padding: [...padding2d(window.before.slice(1), window.after.slice(1))],
+    output_padding: window.extra.slice(1),
+    dilation: window.dilation.slice(1),
+    groups,
+  };
+  const bias = node.optional(2);
+  const shift = bias === undefined ? undefined : node.plain(bias, "bias");
+  return node.perItem(input, dims, (item) => {
+    const spread = Array.from({ length: item.shape[0] as number }, (_, i) => {
+      const one = graph.narrow(label, item, 0, i, 1);
+      const image = graph.reshape(label, one, item.shape.slice(1));
+      const made = node.emit("conv_transpose2d", [image], [rows, columns, outputs * depth], {
+        parameters: { weight: slot },
+        attributes,
+      });
+      const split = graph.reshape(label, made, [rows, columns, outputs, depth]);
+      return graph.transpose(label, split, [3, 0, 1, 2]);
+    });
+    const sum = graph.resample(
+      label,
+      graph.concat(label, spread, 0),
+      0,
+      meetings(window, item, depth),
+    );
+    return shift === undefined ? sum : graph.binary(label, "binary_add", sum, shift);
+  });
+}
+
+/** For each depth of the result, the (slice, kernel place) pairs that reach it. */
+function meetings(
+  window: TransposeWindow,
+  item: EngineValue,
+  depth: number,
+): readonly { readonly index: readonly number[]; readonly weight: readonly number[] }[] {
+  const reached = Array.from({ length: window.out[0] as number }, (): number[] => []);
+  for (let slice = 0; slice < (item.shape[0] as number); slice++) {
+    for (let place = 0; place < depth; place++) {
+      const at = slice * (window.stride[0] as number) + place * (window.dilation[0] as number);
+      reached[at - (window.before[0] as number)]?.push(slice * depth + place);
+    }
+  }
+  return reached.map((index) => ({ index, weight: index.map(() => 1) }));
 }
 
 export const importers: Importers = { Conv: conv, ConvTranspose: convTranspose };

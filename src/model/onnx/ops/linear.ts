@@ -126,8 +126,26 @@ function matMul(node: NodeContext): Operand {
   return general(node, a, b);
 }
 
+/** Of (1, …, M, K) and (1, …, K, N) without the 1, where a factor stands so already: attention on one sample. */
+function unbatchedProduct(node: NodeContext, a: Operand, b: Operand): ValueOperand | undefined {
+  const both = [a, b];
+  const is = both.every(({ dims }) => dims.length === a.dims.length && dims[0] === 1);
+  if (!is || a.dims.length < 3) return undefined;
+  if (!both.some((operand) => node.layoutOf(operand) === "unbatched")) return undefined;
+  const [x, y] = [node.unbatched(a), node.unbatched(b)];
+  const leading = broadcastDims(x.shape.slice(0, -2), y.shape.slice(0, -2));
+  if (leading === undefined || x.shape.at(-1) !== y.shape.at(-2)) return undefined;
+  const shape = [...leading, x.shape.at(-2) as number, y.shape.at(-1) as number];
+  const made = node.emit("matmul", [x, y], shape, {
+    attributes: { transpose_a: false, transpose_b: false },
+  });
+  return node.result(made, [1, ...shape], a.dtype, "unbatched");
+}
+
 /** NumPy's matmul: vectors become matrices for the time being. */
 function general(node: NodeContext, a: Operand, b: Operand): ValueOperand {
+  const single = unbatchedProduct(node, a, b);
+  if (single !== undefined) return single;
   const { graph, label } = node;
   const left = a.dims.length === 1 ? [1, ...a.dims] : a.dims;
   const right = b.dims.length === 1 ? [...b.dims, 1] : b.dims;

@@ -31,21 +31,7 @@ export function reshaped(node: NodeContext, input: Operand, dims: readonly numbe
     const made = node.graph.reshape(node.label, node.unbatched(input), dims.slice(1));
     return node.result(made, dims, input.dtype, "unbatched");
   }
-  const plain = node.plain(input);
-  return idsOr(node, input, dims, () =>
-    node.result(node.graph.reshape(node.label, plain, dims), dims, input.dtype),
-  );
-}
-
-/** Token ids are moved nowhere: only the engine's embedding reads them. */
-function idsOr(
-  node: NodeContext,
-  input: Operand,
-  dims: readonly number[],
-  make: () => ValueOperand,
-): ValueOperand {
-  if (isFloat(input.dtype) || input.dtype === "bool") return make();
-  return node.refuse(`ids of (${input.dims.join(", ")}) as (${dims.join(", ")})`);
+  return node.result(node.graph.reshape(node.label, node.plain(input), dims), dims, input.dtype);
 }
 
 /** An image in channels-last that becomes a vector: the engine's own op keeps the way back short. */
@@ -140,8 +126,10 @@ function transpose(node: NodeContext): Operand {
   if (elementCount(dims) === 0) return emptyOperand(input.dtype, dims);
   const free = relabelled(input, perm, dims);
   if (free !== undefined) return free;
-  const made = node.graph.transpose(node.label, node.plain(input), perm);
-  return node.result(made, dims, input.dtype);
+  const layout = perm[0] === 0 && node.layoutOf(input) === "unbatched" ? "unbatched" : "plain";
+  const order = layout === "plain" ? perm : perm.slice(1).map((axis) => axis - 1);
+  const made = node.graph.transpose(node.label, node.form(input, layout), order);
+  return node.result(made, dims, input.dtype, layout);
 }
 
 /** Between (N, C, …) and (N, …, C) the engine's value often stands in the wanted order already. */

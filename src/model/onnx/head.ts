@@ -1,0 +1,85 @@
+import type { NodeSpec } from "../graph.js";
+import type { EngineGraph, EngineValue } from "./engine-graph.js";
+import { elementCount } from "./operand.js";
+
+/** Where a classifier's logits and features are. */
+export interface Head {
+  /** (classes) or (T, V). */
+  readonly logits: EngineValue;
+  /** What the last layer with a weight reads. */
+  readonly features: string;
+  /** The op that was left out behind the logits: the loss has its own softmax. */
+  readonly removed: "softmax" | "log_softmax" | undefined;
+}
+
+/** Whether the softmax runs over all numbers of a vector, or over the last size of a sequence. */
+function isOverClasses(node: NodeSpec, value: EngineValue, classes: number): boolean {
+  const { axis = -1 } = node.attributes;
+  if (typeof axis !== "number") return false;
+  return (
+    value.shape.at(axis) === classes &&
+    (axis === -1 || axis === value.shape.length - 1 || elementCount(value.shape) === classes)
+  );
+}
+
+/** Back through what moves no number, and through one softmax over the classes. */
+export function findLogits(
+  graph: EngineGraph,
+  output: EngineValue,
+  classes: number,
+): { readonly value: EngineValue; readonly removed: Head["removed"] } {
+  let value = output;
+  let removed: Head["removed"];
+  for (;;) {
+    const node = graph.maker(value);
+    const input = node?.inputs.length === 1 ? graph.value(node.inputs[0] as string) : undefined;
+    if (node === undefined || input === undefined) return { value, removed };
+    const softmax = node.op === "softmax" || node.op === "log_softmax";
+    if (softmax && removed === undefined && isOverClasses(node, value, classes)) {
+      removed = node.op as "softmax" | "log_softmax";
+    } else if (node.op !== "reshape") {
+      return { value, removed };
+    }
+    value = input;
+  }
+}
+
+/** The input of the last layer with a weight from which the logits are made. */
+export function findFeatures(graph: EngineGraph, logits: EngineValue): string | undefined {
+  const needed = new Set([logits.name]);
+  for (const node of graph.nodes.toReversed()) {
+    if (!node.outputs.some((name) => needed.has(name))) continue;
+    const isLayer = ["linear", "conv2d", "conv_transpose2d"].includes(node.op);
+    if (isLayer && node.inputs[0] !== undefined) return node.inputs[0];
+    for (const name of node.inputs) needed.add(name);
+  }
+  return undefined;
+}
+
+/** A linear layer without a bias whose only reader adds a vector gets it as its bias: exporters write the two apart. */
+export function fuseBiases(graph: EngineGraph): void {
+  const readers = new Map<string, NodeSpec[]>();
+  for (const node of graph.nodes) {
+    for (const name of node.inputs) readers.set(name, [...(readers.get(name) ?? []), node]);
+  }
+  const shapes = new Map([...graph.parameters.values()].map((each) => [each.name, each.shape]));
+  const fused = new Map<NodeSpec, NodeSpec>();
+  const dropped = new Set<NodeSpec>();
+  for (const node of graph.nodes) {
+    const [output] = node.outputs;
+    const [next, more] = readers.get(output as string) ?? [];
+    const other = next?.parameters["other"];
+    const isLayer = node.op === "linear" && node.parameters["bias"] === undefined;
+    const adds = next?.op === "binary_add" && next.inputs.length === 1 && more === undefined;
+    if (!isLayer || !adds || other === undefined) continue;
+    const [out] = graph.value(output as string).shape.slice(-1);
+    if (shapes.get(other)?.join() !== String(out)) continue;
+    dropped.add(node);
+    fused.set(next, {
+      ...node,
+      outputs: next.outputs,
+      parameters: { ...node.parameters, bias: other },
+    });
+  }
+  graph.nodes = graph.nodes.flatMap((node) => (dropped.has(node) ? [] : [fused.get(node) ?? node]));
+}
