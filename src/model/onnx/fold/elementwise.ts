@@ -61,7 +61,9 @@ function combine(a: OnnxArray, b: OnnxArray, kernel: BinaryKernel): OnnxArray | 
 }
 
 function binary(kernel: BinaryKernel): Folder {
-  return (inputs) => {
+  return (inputs, attributes, opset) => {
+    // Before opset 7 an axis may say where the second operand's sizes stand.
+    if (opset < 7 && attributes.has("axis")) return null;
     const [a, b] = required(inputs);
     if (a === undefined || b === undefined) return null;
     const result = combine(a, b, kernel);
@@ -276,16 +278,19 @@ function pick(left: OnnxArray, right: OnnxArray, chosen: readonly number[]): Onn
   );
 }
 
+/** What a bound that is left out stands for before opset 11: the largest finite f32. */
+const kLargestF32 = 3.4028234663852886e38;
+
 /** Bounds come as attributes before opset 11 and as scalars since. */
-const clip: Folder = ([x, low, high], attributes) => {
+const clip: Folder = ([x, low, high], attributes, opset) => {
   if (!x || x.dtype === "bool") return null;
   if (isFloat(x.dtype)) {
     const min = low
       ? (numbersOf(low)[0] as number)
-      : attributes.float("min", Number.NEGATIVE_INFINITY);
+      : attributes.float("min", opset < 11 ? -kLargestF32 : Number.NEGATIVE_INFINITY);
     const max = high
       ? (numbersOf(high)[0] as number)
-      : attributes.float("max", Number.POSITIVE_INFINITY);
+      : attributes.float("max", opset < 11 ? kLargestF32 : Number.POSITIVE_INFINITY);
     return [
       floatArray(
         x.dtype,

@@ -270,7 +270,8 @@ export function reverseSequencePlaces(
 
 export type PadMode = "constant" | "reflect" | "edge" | "wrap";
 
-function padTable(size: number, before: number, after: number, mode: PadMode): number[] {
+/** Where each element of one padded axis comes from; −1 is the fill. */
+export function padTable(size: number, before: number, after: number, mode: PadMode): number[] {
   const length = size + before + after;
   if (length < 0) throw foldError("pads that leave something", `(${before}, ${after}) of ${size}`);
   const within = (place: number): boolean => place >= 0 && place < size;
@@ -295,19 +296,25 @@ export function padPlaces(
   mode: PadMode,
 ): Places {
   const cropped = source.some(
-    (size, i) => (before[i] as number) + size < 0 || (after[i] as number) + size < 0,
+    (size, i) => size + Math.min(before[i] as number, 0) + Math.min(after[i] as number, 0) < 0,
   );
-  if (
-    mode !== "constant" &&
-    source.some((size, i) => size === 0 && ((before[i] as number) > 0 || (after[i] as number) > 0))
-  ) {
-    throw foldError(`something to ${mode}`, `(${source.join()})`);
-  }
-  if (cropped)
+  if (cropped) {
     throw foldError(
       "pads that crop no more than there is",
       `(${before.join()}), (${after.join()})`,
     );
+  }
+  // What a reflection of a cropped axis is, the standard leaves open.
+  const mixed = source.some((size, i) => {
+    const [first, last] = [before[i] as number, after[i] as number];
+    return (first > 0 || last > 0) && (first < 0 || last < 0 || size === 0);
+  });
+  if (mode !== "constant" && mixed) {
+    throw foldError(
+      `axes to ${mode} that are not cropped`,
+      `(${before.join()}), (${after.join()})`,
+    );
+  }
   return tablePlaces(
     source,
     source.map((size, i) => padTable(size, before[i] as number, after[i] as number, mode)),

@@ -69,7 +69,6 @@ function reduce(reduction: Reduction): Folder {
     if (!x) return null;
     const chosen = given ? numbersOf(given) : attributes.ints("axes");
     const reduced = reducedAxes(x.dims.length, chosen, attributes);
-    if (reduced.axes.length === 0 && x.dims.length > 0) return [x];
     const dims = reducedDims(x.dims, reduced);
     if (isFloat(x.dtype)) {
       const values = groups(numbersOf(x), x.dims, reduced.axes).map(reduction.real);
