@@ -4,6 +4,7 @@ import { register as demo } from "./verbs/demo.js";
 import { register as doctor } from "./verbs/doctor.js";
 import { register as evaluate } from "./verbs/evaluate.js";
 import { register as fisher } from "./verbs/fisher.js";
+import { register as generate } from "./verbs/generate.js";
 import { register as mask } from "./verbs/mask.js";
 import { register as onnxTest } from "./verbs/onnx-test.js";
 import { register as train } from "./verbs/train.js";
@@ -19,7 +20,7 @@ export function createProgram(): Command {
     .showHelpAfterError("(--help lists the options)")
     .exitOverride();
   // In the order in which one would use them. Sub-commands inherit exitOverride only if it is set before.
-  for (const register of [demo, train, evaluate, fisher, mask, unlearn, onnxTest, doctor])
+  for (const register of [demo, train, evaluate, fisher, mask, unlearn, generate, onnxTest, doctor])
     register(program);
   return program;
 }

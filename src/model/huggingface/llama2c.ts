@@ -3,7 +3,7 @@ import { FishermaskError } from "../../native/errors.js";
 import { ACTIVATIONS, type Activation } from "./activation.js";
 import { ConfigReader } from "./config-reader.js";
 import { buildLlamaGraph, type LlamaNames, type LlamaShape } from "./llama-graph.js";
-import { type HuggingFaceBuildOptions, type HuggingFaceNetwork, MAX_LAYERS } from "./network.js";
+import { type HuggingFaceNetwork, MAX_LAYERS } from "./network.js";
 import { ropeFrequencies } from "./rope.js";
 import { checkSequenceLength } from "./sequence-length.js";
 
@@ -96,7 +96,7 @@ function readShape(config: ConfigReader): LlamaShape {
 export function buildLlama2c(
   path: string,
   metadata: ReadonlyMap<string, string>,
-  options: HuggingFaceBuildOptions,
+  sequenceLength: number | undefined,
 ): HuggingFaceNetwork {
   if (!isLlama2c(metadata)) {
     throw new FishermaskError(
@@ -106,7 +106,7 @@ export function buildLlama2c(
   }
   const config = readerOf(path, metadata);
   const shape = readShape(config);
-  const length = checkSequenceLength(options.sequenceLength, config.count("max_seq_len"));
+  const length = checkSequenceLength(sequenceLength, config.count("max_seq_len"));
   const { graph, features } = buildLlamaGraph("llama2c", shape, kNames, length);
   return { arch: "llama2c", graph, features, stored: new Map(), buffers: kNothing };
 }

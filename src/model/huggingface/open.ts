@@ -47,49 +47,78 @@ function familyOf(config: ConfigReader): Family {
   throw config.unsupported("architectures", family.architectures.join(" or "), `${other}`);
 }
 
-function modelOf(
-  network: HuggingFaceNetwork,
-  rest: Pick<Model, "weights" | "file" | "sha256"> & { writeBack: NonNullable<Model["writeBack"]> },
-): Model {
-  const { arch, graph, features } = network;
-  return { arch, graph, features, ...rest };
+/** A model's files, open, and the network that its configuration describes. */
+interface Opened {
+  readonly network: HuggingFaceNetwork;
+  readonly weights: ShardedSafetensors;
+  readonly digest: () => Promise<string>;
+  readonly writeBack: NonNullable<Model["writeBack"]>;
 }
 
-async function openFromFolder(folder: string, options: HuggingFaceOptions): Promise<Model> {
+async function openFolderModel(folder: string, options: HuggingFaceOptions): Promise<Opened> {
   const config = await ConfigReader.open(join(folder, CONFIG_FILE));
   const family = familyOf(config);
-  const opened = await openFolder(folder);
-  await using weights = opened.weights;
-  const files = weights.tensors;
-  const { sequenceLength } = options;
-  const network = family.build(config, { sequenceLength, tensors: new Set(files.keys()) });
-  checkTensors(network, files, folder);
-  return modelOf(network, {
-    weights: await readStoredWeights(network, files),
-    file: folder,
-    sha256: await folderDigest(folder, opened.files),
-    writeBack: (changed, destination) =>
-      writeFolder(folder, destination, toStoredTensors(network, changed)),
+  const { weights, files } = await openFolder(folder);
+  return closingOnFailure(weights, () => {
+    const { sequenceLength } = options;
+    const tensors = new Set(weights.tensors.keys());
+    const network = family.build(config, { sequenceLength, tensors });
+    return {
+      network,
+      weights,
+      digest: () => folderDigest(folder, files),
+      writeBack: (changed, destination) =>
+        writeFolder(folder, destination, toStoredTensors(network, changed)),
+    };
   });
 }
 
-async function openLlama2c(path: string, options: HuggingFaceOptions): Promise<Model> {
-  await using weights = await ShardedSafetensors.openSingle(dirname(path), basename(path));
-  const files = weights.tensors;
-  const [file] = weights.shards.values();
-  const { sequenceLength } = options;
-  const build = { sequenceLength, tensors: new Set(files.keys()) };
-  const network = buildLlama2c(path, file?.metadata ?? new Map(), build);
-  checkTensors(network, files, path);
-  return modelOf(network, {
-    weights: await readStoredWeights(network, files),
-    file: path,
-    sha256: await sha256File(path),
-    writeBack: async (changed, destination) => {
-      await using source = await SafetensorsFile.open(path);
-      await rewriteSafetensors(source, destination, toStoredTensors(network, changed));
-    },
+async function openLlama2c(path: string, options: HuggingFaceOptions): Promise<Opened> {
+  const weights = await ShardedSafetensors.openSingle(dirname(path), basename(path));
+  return closingOnFailure(weights, () => {
+    const [file] = weights.shards.values();
+    const network = buildLlama2c(path, file?.metadata ?? new Map(), options.sequenceLength);
+    return {
+      network,
+      weights,
+      digest: () => sha256File(path),
+      writeBack: async (changed, destination) => {
+        await using source = await SafetensorsFile.open(path);
+        await rewriteSafetensors(source, destination, toStoredTensors(network, changed));
+      },
+    };
   });
+}
+
+async function closingOnFailure<T>(weights: ShardedSafetensors, make: () => T): Promise<T> {
+  try {
+    return make();
+  } catch (error) {
+    await weights.close();
+    throw error;
+  }
+}
+
+async function openFiles(path: string, options: HuggingFaceOptions): Promise<Opened> {
+  const folder = (await attempt("open", path, stat(path))).isDirectory();
+  const opened = await (folder ? openFolderModel(path, options) : openLlama2c(path, options));
+  return closingOnFailure(opened.weights, () => {
+    checkTensors(opened.network, opened.weights.tensors, path);
+    return opened;
+  });
+}
+
+/**
+ * The network that a model's configuration describes, its tensors checked but not read. Errors as
+ * {@link openHuggingFaceModel}.
+ */
+export async function describeHuggingFaceModel(
+  path: string,
+  options: HuggingFaceOptions = {},
+): Promise<HuggingFaceNetwork> {
+  const { network, weights } = await openFiles(path, options);
+  await weights.close();
+  return network;
 }
 
 /**
@@ -107,6 +136,16 @@ export async function openHuggingFaceModel(
   path: string,
   options: HuggingFaceOptions = {},
 ): Promise<Model> {
-  const folder = (await attempt("open", path, stat(path))).isDirectory();
-  return folder ? openFromFolder(path, options) : openLlama2c(path, options);
+  const { network, weights: files, digest, writeBack } = await openFiles(path, options);
+  await using weights = files;
+  const { arch, graph, features } = network;
+  return {
+    arch,
+    graph,
+    features,
+    weights: await readStoredWeights(network, weights.tensors),
+    file: path,
+    sha256: await digest(),
+    writeBack,
+  };
 }
