@@ -84,12 +84,14 @@ function product(
 ): (x: EngineValue) => EngineValue {
   const [count = 0, rows = 0, columns = 0] = weight.dims;
   const slot =
-    count === 1 ? node.tryParameter(weight, "weight", { shape: [rows, columns] }) : undefined;
+    count === 1 && weight.kind === "parameter"
+      ? node.tryParameter(weight, "weight", { shape: [rows, columns] })
+      : undefined;
   if (slot !== undefined) {
     return (x) =>
       node.emit("linear", [x], x.shape.with(-1, rows), { parameters: { weight: slot } });
   }
-  node.tryParameter(weight, "weight");
+  if (weight.kind === "parameter") node.tryParameter(weight, "weight");
   const one = maths.narrow(node.plain(weight), 0, d, 1);
   const matrix = maths.reshape(one, [rows, columns]);
   return (x) => maths.matmul(x, matrix, true);
