@@ -130,6 +130,8 @@ function typed(output: ImportedOutput, values: Float64Array | undefined): OnnxAr
     throw new Difference(`${name}: ${values?.length ?? "no"} values for (${dims.join(", ")})`);
   }
   if (isFloat(dtype)) return floatArray(dtype, dims, values);
+  const bad = values.findIndex((value) => !Number.isInteger(value));
+  if (bad >= 0) throw new Difference(`${name}[${bad}] is ${values[bad]}, not a ${dtype}`);
   return integerArray(dtype, dims, Array.from(values, BigInt));
 }
 

@@ -195,8 +195,8 @@ export class NodeContext {
   /** The data, where they are at hand: of a constant, a parameter or a known graph input. */
   known(operand: Operand): OnnxArray | undefined {
     if (operand.kind === "value") return operand.known;
-    if (operand.kind === "parameter" && operand.transposed) return undefined;
-    return operand.array;
+    if (operand.kind === "constant") return operand.array;
+    return operand.transposed ? undefined : { ...operand.array, dims: operand.dims };
   }
 
   /** The data; refuses where they are computed at run time. */
@@ -402,6 +402,15 @@ export class NodeContext {
   /** What a Cast may do freely: the result goes to the model's reader, who rounds it to its type. */
   get final(): boolean {
     return this.#final;
+  }
+
+  /**
+   * Whole numbers that the engine computed as reals, for the model's reader: no node may compute with them, since the engine
+   * has no integers.
+   */
+  wholeResult(value: EngineValue, dims: readonly number[], dtype: OnnxDType): ValueOperand {
+    if (!this.final) this.refuse(`a reader of run-time values of type ${dtype}`);
+    return valueOperand("plain", value, dims, dtype);
   }
 
   /** A constant result. */

@@ -20,7 +20,7 @@ export interface EngineValue {
 /** A parameter of the engine's graph with its values and where they stand in the file. */
 export interface EngineParameter {
   readonly name: string;
-  readonly shape: readonly number[];
+  shape: readonly number[];
   role: ParameterRole;
   /** In the engine's order. */
   readonly values: Float32Array | Float64Array;
@@ -186,7 +186,7 @@ export class EngineGraph {
   #stored(request: ParameterRequest): Omit<EngineParameter, "name"> {
     const { array, role, shape, transposed, initializer } = request;
     const values = realValues(array);
-    const [rows = 1, columns = 1] = array.dims;
+    const [columns = 1, rows = 1] = shape;
     return {
       shape,
       role,

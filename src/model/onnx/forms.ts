@@ -110,7 +110,9 @@ export class Forms {
       array,
       role: role ?? plainRole(operand),
     });
-    return transposed ? this.#graph.transpose(this.#label, value, [1, 0]) : value;
+    if (!transposed) return this.#graph.reshape(this.#label, value, operand.dims);
+    const matrix = this.#graph.reshape(this.#label, value, operand.dims.toReversed());
+    return this.#graph.transpose(this.#label, matrix, [1, 0]);
   }
 
   #checkExact(operand: ConstantOperand): void {

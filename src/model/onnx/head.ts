@@ -49,37 +49,46 @@ export function findFeatures(graph: EngineGraph, logits: EngineValue): string | 
   const needed = new Set([logits.name]);
   for (const node of graph.nodes.toReversed()) {
     if (!node.outputs.some((name) => needed.has(name))) continue;
-    const isLayer = ["linear", "conv2d", "conv_transpose2d"].includes(node.op);
-    if (isLayer && node.inputs[0] !== undefined) return node.inputs[0];
+    if (kLayers.has(node.op) && node.inputs[0] !== undefined) return node.inputs[0];
     for (const name of node.inputs) needed.add(name);
   }
   return undefined;
 }
 
-/** A linear layer without a bias whose only reader adds a vector gets it as its bias: exporters write the two apart. */
+const kLayers: ReadonlySet<string> = new Set(["linear", "conv2d", "conv_transpose2d"]);
+
+/** The parameter as a layer's bias: as many numbers as the layer has outputs, one for each of the last size. */
+function asBias(graph: EngineGraph, name: string, outputs: number): boolean {
+  const users = graph.nodes.filter(({ parameters }) => Object.values(parameters).includes(name));
+  const parameter = [...graph.parameters.values()].find((each) => each.name === name);
+  if (parameter === undefined || users.length !== 1) return false;
+  if (parameter.shape.at(-1) !== outputs || elementCount(parameter.shape) !== outputs) return false;
+  parameter.shape = [outputs];
+  return true;
+}
+
+/**
+ * A layer without a bias whose only reader adds one number to each of its outputs gets them as its bias: exporters write
+ * the two apart.
+ */
 export function fuseBiases(graph: EngineGraph): void {
   const readers = new Map<string, NodeSpec[]>();
   for (const node of graph.nodes) {
     for (const name of node.inputs) readers.set(name, [...(readers.get(name) ?? []), node]);
   }
-  const shapes = new Map([...graph.parameters.values()].map((each) => [each.name, each.shape]));
   const fused = new Map<NodeSpec, NodeSpec>();
   const dropped = new Set<NodeSpec>();
   for (const node of graph.nodes) {
-    const [output] = node.outputs;
-    const [next, more] = readers.get(output as string) ?? [];
-    const other = next?.parameters["other"];
-    const isLayer = node.op === "linear" && node.parameters["bias"] === undefined;
+    const [output = ""] = node.outputs;
+    const [next, more] = readers.get(output) ?? [];
+    const isLayer = kLayers.has(node.op) && node.parameters["bias"] === undefined;
     const adds = next?.op === "binary_add" && next.inputs.length === 1 && more === undefined;
-    if (!isLayer || !adds || other === undefined) continue;
-    const [out] = graph.value(output as string).shape.slice(-1);
-    if (shapes.get(other)?.join() !== String(out)) continue;
+    const other = next?.parameters["other"];
+    if (!isLayer || !adds || next === undefined || other === undefined) continue;
+    if (!asBias(graph, other, graph.value(output).shape.at(-1) as number)) continue;
     dropped.add(node);
-    fused.set(next, {
-      ...node,
-      outputs: next.outputs,
-      parameters: { ...node.parameters, bias: other },
-    });
+    const parameters = { ...node.parameters, bias: other };
+    fused.set(next, { ...node, outputs: next.outputs, parameters });
   }
   graph.nodes = graph.nodes.flatMap((node) => (dropped.has(node) ? [] : [fused.get(node) ?? node]));
 }

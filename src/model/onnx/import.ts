@@ -422,7 +422,8 @@ function plainOutput(graph: EngineGraph, name: string, operand: Operand): Import
     note: () => {},
     final: true,
   });
-  const value = context.plain(operand);
+  // Whole numbers are made in plain order alone.
+  const value = operand.forms.get("plain") ?? context.plain(operand);
   // The engine's outputs are made by nodes: an input that is an output passes through one.
   const made = graph.inputs.some((input) => input.name === value.name)
     ? graph.emit(name, "reshape", [value], dims, { attributes: { shape: [...dims] } })
@@ -434,7 +435,7 @@ function knownArray(name: string, operand: Exclude<Operand, { kind: "value" }>):
   if (operand.kind === "parameter" && operand.transposed) {
     throw unsupported(name, "output", "a transposed initializer as an output");
   }
-  return operand.array;
+  return { ...operand.array, dims: operand.dims };
 }
 
 /** As `importOperands`, with the model's outputs in ONNX's order of sizes. */

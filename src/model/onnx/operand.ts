@@ -20,7 +20,7 @@ export interface ConstantOperand {
 export interface ParameterOperand {
   readonly kind: "parameter";
   readonly dtype: OnnxDType;
-  /** As the node sees it: of the transposed matrix where `transposed`. */
+  /** As the node sees it: the file's numbers with other sizes (Reshape), or as a transposed matrix. */
   readonly dims: readonly number[];
   /** The initializer's name in the file. */
   readonly initializer: string;

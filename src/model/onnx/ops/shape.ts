@@ -24,6 +24,7 @@ export function reshaped(node: NodeContext, input: Operand, dims: readonly numbe
   if (sameDims(dims, input.dims)) return input;
   if (elementCount(dims) === 0) return emptyOperand(input.dtype, dims);
   if (input.kind === "constant") return constantOperand({ ...input.array, dims });
+  if (input.kind === "parameter" && !input.transposed) return { ...input, dims };
   const flat = flattened(node, input, dims);
   if (flat !== undefined) return flat;
   const layout = node.layoutOf(input);
@@ -199,12 +200,21 @@ function converted(node: NodeContext, input: Operand, dtype: Operand["dtype"]): 
     const zero = node.unary("not", input, {}, "bool");
     return node.unary("not", zero, {}, "bool");
   }
-  if (!isFloat(dtype)) return node.refuse(`a run-time value as ${dtype}`);
+  if (!isFloat(dtype)) return truncated(node, input, dtype);
   if (!holds(dtype, input.dtype) && !node.final) {
     return node.refuse(`rounding a run-time value to ${dtype}`);
   }
   const layout = node.layoutOf(input);
   return node.result(node.form(input, layout), input.dims, dtype, layout);
+}
+
+/** Towards zero, as a cast to an integer type does. */
+function truncated(node: NodeContext, input: Operand, dtype: Operand["dtype"]): Operand {
+  const { graph, label } = node;
+  const value = node.plain(input);
+  const size = graph.unary(label, "floor", graph.unary(label, "abs", value));
+  const made = graph.binary(label, "mul", graph.unary(label, "sign", value), size);
+  return node.wholeResult(made, input.dims, dtype);
 }
 
 /** Whether every number of the second type is one of the first. */
