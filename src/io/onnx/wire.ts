@@ -135,6 +135,7 @@ export class WireReader {
   private window: Uint8Array;
   private windowBegin = 0;
   private readonly size: number;
+  private readonly windowBytes: number;
   private readonly path: string[] = [];
   private readonly shared = new Map<string, string>();
   private budget: number;
@@ -142,11 +143,13 @@ export class WireReader {
   /**
    * @param source the file's name, for messages
    * @param input the bytes themselves, or the file's size where they are to be asked for
+   * @param windowBytes how many are asked for at a time, at least 16
    */
-  constructor(source: string, input: Uint8Array | number) {
+  constructor(source: string, input: Uint8Array | number, windowBytes = kWindowBytes) {
     this.source = source;
     this.size = typeof input === "number" ? input : input.byteLength;
     this.window = typeof input === "number" ? new Uint8Array(0) : input;
+    this.windowBytes = windowBytes;
     this.budget = 2 * this.size + kBudgetSlackBytes;
   }
 
@@ -204,7 +207,7 @@ export class WireReader {
   *bytes(): Reading<Uint8Array> {
     this.expectWire(WIRE.bytes);
     const length = this.valueEnd - this.valueBegin;
-    if (length > kWindowBytes && !this.holds(this.valueBegin, length)) {
+    if (length > this.windowBytes && !this.holds(this.valueBegin, length)) {
       this.charge(length);
       const target = new Uint8Array(length);
       yield { position: this.valueBegin, target };
@@ -324,7 +327,7 @@ export class WireReader {
     if (this.holds(begin, length)) {
       return;
     }
-    const target = new Uint8Array(Math.min(kWindowBytes, this.size - begin));
+    const target = new Uint8Array(Math.min(this.windowBytes, this.size - begin));
     yield { position: begin, target };
     this.window = target;
     this.windowBegin = begin;
