@@ -3,6 +3,7 @@
 
 #include "fisher/contraction.h"
 #include "fisher/reduction.h"
+#include "fisher/scatter.h"
 #include "graph/square_rule.h"
 
 namespace fishermask {
@@ -12,8 +13,10 @@ class CpuSquareSink : public SquareSink {
   void accumulate(const SquareProblem& problem, double* sums) override {
     if (const auto* contraction = std::get_if<ContractionForm>(&problem.form)) {
       accumulate_contraction(*contraction, sums);
+    } else if (const auto* reduction = std::get_if<ReductionForm>(&problem.form)) {
+      accumulate_reduction(*reduction, sums);
     } else {
-      accumulate_reduction(std::get<ReductionForm>(problem.form), sums);
+      accumulate_scatter(std::get<ScatterForm>(problem.form), sums);
     }
   }
 };

@@ -40,9 +40,20 @@ struct ReductionForm {
   std::int64_t channels = 1;
 };
 
+// Embedding: G_n[v, c] = Σ_(p: ids[n, p] = v) δ[n, p, c]. A negative id is padding and touches no
+// row.
+struct ScatterForm {
+  const float* grad_output = nullptr;  // (N, positions, C)
+  const std::int32_t* ids = nullptr;   // (N, positions), below rows
+  std::int64_t batch = 0;
+  std::int64_t positions = 1;
+  std::int64_t channels = 1;
+  std::int64_t rows = 1;  // V
+};
+
 struct SquareProblem {
   std::string slot;  // which parameter of the node
-  std::variant<ContractionForm, ReductionForm> form;
+  std::variant<ContractionForm, ReductionForm, ScatterForm> form;
 };
 
 // What the fisher room gives the reverse pass: adds Σ_n G_n² to sums, in the parameter's own

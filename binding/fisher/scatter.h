@@ -1,0 +1,15 @@
+// Squares of per-sample gradients in scatter form (embedding): see square_rule.h.
+#pragma once
+
+#include "graph/square_rule.h"
+
+namespace fishermask {
+
+// What:       sums[v, c] += Σ_n G_n[v, c]², with G_n[v, c] the sum of δ over the positions of
+// sample n that hold row v, in f64. Only the touched rows are read or written. Workspace:  4 bytes
+// per position of the batch, 8 per channel. Errors:     INTERNAL for an id of `rows` or more,
+// before anything is added. Deterministic: bit-identical for any thread count (threads take
+// channels, never samples).
+void accumulate_scatter(const ScatterForm& form, double* sums);
+
+}  // namespace fishermask
