@@ -1,0 +1,246 @@
+// conv_transpose2d: y[n, oy, ox, o] = b[o] + Σ x[n, iy, ix, i] · W[i, o − g·O/groups, ky, kx] over
+// the taps with oy = iy·stride − pad_top + ky·dilation (ox alike) and the i of o's group g.
+// Shapes:     x (N, H, W, I), W (I, O/groups, K_h, K_w), b (O,) optional, y (N, H', W', O) with
+// H' = (H − 1)·stride − top − bottom + dilation·(K_h − 1) + 1 + output_padding (W' alike).
+// Attributes: stride [2], padding [top, left, bottom, right], output_padding [2] (below stride or
+// dilation), dilation [2], groups.
+// Accumulate: grad W and grad b use +=; grad x as asked.
+// Workspace:  W in another order; on each thread a block of positions by taps, 256 KiB or one
+// position's.
+// Squares:    contraction form (weight) with the roles of x and grad y exchanged, reduction form
+// (bias).
+// Deterministic: yes, for any thread count: threads take samples and groups, for grad W taps, and
+// each runs its GEMMs alone.
+#include "ops/conv_transpose2d.h"
+
+#include <algorithm>
+
+namespace fishermask {
+namespace {
+
+// Sizes beyond this cannot be real and would overflow the sums below.
+constexpr std::int64_t kMost = std::int64_t{1} << 24;
+
+// `output_padding` is added at the end; in, out: of our own input and output.
+WindowAxis axis_of(const NodeSpec& node, const char* name, WindowAxis axis,
+                   std::int64_t output_padding) {
+  for (const std::int64_t value : {axis.out, axis.kernel, axis.stride, axis.dilation}) {
+    node.check(value >= 1 && value < kMost, "expected size, kernel, stride and dilation in [1, ",
+               kMost, ") along ", name, " but received ", value);
+  }
+  for (const std::int64_t value : {axis.pad_before, axis.pad_after}) {
+    node.check(value >= 0 && value < kMost, "expected a padding in [0, ", kMost, ") along ", name,
+               " but received ", value);
+  }
+  node.check(output_padding >= 0 && output_padding < std::max(axis.stride, axis.dilation),
+             "expected an output_padding of at least 0 and below stride ", axis.stride,
+             " or dilation ", axis.dilation, " along ", name, " but received ", output_padding);
+  axis.in = (axis.out - 1) * axis.stride - axis.pad_before - axis.pad_after +
+            axis.dilation * (axis.kernel - 1) + 1 + output_padding;
+  node.check(axis.in >= 1, "expected an output of at least 1 along ", name, " but it would be ",
+             axis.in);
+  return axis;
+}
+
+Window window_of_transpose(const NodeSpec& node, const Shape& weight) {
+  const Shape& input = node.inputs[0].shape;
+  node.check(input.size() == 3, "expected an image (H, W, C) but received ", shape_text(input));
+  const auto stride = node.attributes.integers("stride", 2, {{1, 1}});
+  const auto padding = node.attributes.integers("padding", 4, {{0, 0, 0, 0}});
+  const auto output_padding = node.attributes.integers("output_padding", 2, {{0, 0}});
+  const auto dilation = node.attributes.integers("dilation", 2, {{1, 1}});
+  const WindowAxis rows{.out = input[0],
+                        .kernel = weight[2],
+                        .stride = stride[0],
+                        .pad_before = padding[0],
+                        .pad_after = padding[2],
+                        .dilation = dilation[0]};
+  const WindowAxis columns{.out = input[1],
+                           .kernel = weight[3],
+                           .stride = stride[1],
+                           .pad_before = padding[1],
+                           .pad_after = padding[3],
+                           .dilation = dilation[1]};
+  return {axis_of(node, "the height", rows, output_padding[0]),
+          axis_of(node, "the width", columns, output_padding[1])};
+}
+
+ConvTransposeSizes sizes_of(const NodeSpec& node) {
+  const Shape& weight = node.parameters.at("weight");
+  node.check(weight.size() == 4,
+             "expected a weight of shape (in, out/groups, height, width) but received ",
+             shape_text(weight));
+  ConvTransposeSizes sizes;
+  sizes.window = window_of_transpose(node, weight);
+  sizes.in = node.inputs[0].shape[2];
+  sizes.groups = node.attributes.integer("groups", 1);
+  node.check(sizes.groups >= 1 && sizes.in % sizes.groups == 0, "expected groups that divide ",
+             sizes.in, " input channels but received ", sizes.groups);
+  node.check(weight[0] == sizes.in, "expected a weight with ", sizes.in,
+             " input channels but received ", shape_text(weight));
+  sizes.out = weight[1] * sizes.groups;
+  return sizes;
+}
+
+std::vector<ValueSpec> infer(const NodeSpec& node) {
+  check_real_inputs(node);
+  const ConvTransposeSizes sizes = sizes_of(node);
+  if (node.has_parameter("bias")) {
+    const Shape& bias = node.parameters.at("bias");
+    node.check(bias == Shape{sizes.out}, "expected a bias of shape (", sizes.out, ") but received ",
+               shape_text(bias));
+  }
+  return {{{sizes.window.rows.in, sizes.window.columns.in, sizes.out}, node.inputs[0].dtype}};
+}
+
+template <typename T>
+class ConvTransposeReference : public Kernel {
+ public:
+  explicit ConvTransposeReference(const NodeSpec& node) : sizes_(sizes_of(node)) {}
+
+  void forward(const NodeIo& io) override {
+    const T* x = io.inputs[0].as<T>();
+    const T* weight = io.parameter("weight").as<T>();
+    const TensorView bias = io.parameter("bias");
+    T* y = io.outputs[0].as<T>();
+    for (std::int64_t i = 0; i < io.outputs[0].count(); ++i) {
+      y[i] = bias ? bias.as<T>()[i % sizes_.out] : T{0};
+    }
+    for_each_tap(io.batch, [=](std::int64_t xi, std::int64_t wi, std::int64_t yi) {
+      y[yi] += x[xi] * weight[wi];
+    });
+  }
+
+  void backward(const NodeIo& io) override {
+    const T* grad_output = io.grad_outputs[0].as<T>();
+    if (io.grad_inputs[0]) {
+      const T* weight = io.parameter("weight").as<T>();
+      T* grad_input = io.grad_inputs[0].as<T>();
+      if (!io.accumulate[0]) std::fill_n(grad_input, io.grad_inputs[0].count(), T{0});
+      for_each_tap(io.batch, [=](std::int64_t xi, std::int64_t wi, std::int64_t yi) {
+        grad_input[xi] += grad_output[yi] * weight[wi];
+      });
+    }
+    if (const TensorView grad_weight = io.grad_parameter("weight")) {
+      const T* x = io.inputs[0].as<T>();
+      T* sums = grad_weight.as<T>();
+      for_each_tap(io.batch, [=](std::int64_t xi, std::int64_t wi, std::int64_t yi) {
+        sums[wi] += grad_output[yi] * x[xi];
+      });
+    }
+    if (const TensorView grad_bias = io.grad_parameter("bias")) {
+      T* sums = grad_bias.as<T>();
+      for (std::int64_t i = 0; i < io.grad_outputs[0].count(); ++i) {
+        sums[i % sizes_.out] += grad_output[i];
+      }
+    }
+  }
+
+ private:
+  // body(index in x, in W, in y) for every product.
+  template <typename Body>
+  void for_each_tap(std::int64_t batch, const Body& body) const {
+    const WindowAxis& rows = sizes_.window.rows;
+    const WindowAxis& columns = sizes_.window.columns;
+    for (std::int64_t p = 0; p < batch * sizes_.in_positions(); ++p) {
+      const std::int64_t n = p / sizes_.in_positions();
+      const std::int64_t iy = p / columns.out % rows.out;
+      const std::int64_t ix = p % columns.out;
+      for (std::int64_t tap = 0; tap < sizes_.taps(); ++tap) {
+        const std::int64_t oy = rows.at(iy, tap / columns.kernel);
+        const std::int64_t ox = columns.at(ix, tap % columns.kernel);
+        if (!rows.inside(oy) || !columns.inside(ox)) continue;
+        const std::int64_t y_base = ((n * rows.in + oy) * columns.in + ox) * sizes_.out;
+        for_each_channel(p * sizes_.in, y_base, tap, body);
+      }
+    }
+  }
+
+  template <typename Body>
+  void for_each_channel(std::int64_t x_base, std::int64_t y_base, std::int64_t tap,
+                        const Body& body) const {
+    const std::int64_t out = sizes_.out_per_group();
+    for (std::int64_t i = 0; i < sizes_.in; ++i) {
+      const std::int64_t first = i / sizes_.in_per_group() * out;
+      for (std::int64_t o = 0; o < out; ++o) {
+        body(x_base + i, (i * out + o) * sizes_.taps() + tap, y_base + first + o);
+      }
+    }
+  }
+
+  ConvTransposeSizes sizes_;
+};
+
+std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
+  if (dtype == DType::kF64) return std::make_unique<ConvTransposeReference<double>>(node);
+  return std::make_unique<ConvTransposeReference<float>>(node);
+}
+
+std::unique_ptr<Kernel> make_fast(const NodeSpec& node, std::int64_t /*batch*/) {
+  return make_conv_transpose2d_fast(sizes_of(node));
+}
+
+using Integers = std::vector<std::int64_t>;
+
+std::vector<SampleCase> cases() {
+  return {
+      {.name = "2x2 stride 2",
+       .inputs = {{4, 5, 3}},
+       .parameters = {{"weight", {3, 4, 2, 2}}, {"bias", {4}}},
+       .attributes = {{"stride", Integers{2, 2}}}},
+      {.name = "3x3 stride 1",
+       .inputs = {{5, 6, 3}},
+       .parameters = {{"weight", {3, 5, 3, 3}}},
+       .attributes = {{"padding", Integers{1, 1, 1, 1}}}},
+      {.name = "4x4 stride 2, batch of one",
+       .inputs = {{5, 4, 17}},
+       .parameters = {{"weight", {17, 9, 4, 4}}, {"bias", {9}}},
+       .attributes = {{"stride", Integers{2, 2}}, {"padding", Integers{1, 1, 1, 1}}},
+       .batch = 1},
+      {.name = "output padding, asymmetric",
+       .inputs = {{3, 4, 2}},
+       .parameters = {{"weight", {2, 3, 3, 2}}, {"bias", {3}}},
+       .attributes = {{"stride", Integers{3, 2}},
+                      {"padding", Integers{0, 1, 2, 0}},
+                      {"output_padding", Integers{2, 1}}}},
+      {.name = "dilation 2x3, groups 2",
+       .inputs = {{4, 3, 6}},
+       .parameters = {{"weight", {6, 4, 2, 3}}, {"bias", {8}}},
+       .attributes = {{"dilation", Integers{2, 3}},
+                      {"padding", Integers{1, 2, 0, 3}},
+                      {"output_padding", Integers{1, 2}},
+                      {"groups", std::int64_t{2}}},
+       .batch = 2},
+      {.name = "depthwise",
+       .inputs = {{4, 4, 5}},
+       .parameters = {{"weight", {5, 1, 3, 3}}},
+       .attributes = {{"stride", Integers{2, 1}}, {"groups", std::int64_t{5}}}},
+      {.name = "padding wider than the kernel",
+       .inputs = {{4, 5, 2}},
+       .parameters = {{"weight", {2, 3, 1, 2}}, {"bias", {3}}},
+       .attributes = {{"padding", Integers{1, 2, 1, 0}}}},
+      {.name = "several blocks of positions",
+       .inputs = {{12, 20, 7}},
+       .parameters = {{"weight", {7, 40, 3, 3}}, {"bias", {40}}},
+       .attributes = {{"stride", Integers{2, 2}}, {"padding", Integers{1, 1, 0, 0}}},
+       .batch = 2},
+  };
+}
+
+OpDefinition conv_transpose2d() {
+  OpDefinition op;
+  op.name = "conv_transpose2d";
+  op.slots = {{.name = "weight"}, {.name = "bias", .required = false}};
+  op.attributes = {"stride", "padding", "output_padding", "dilation", "groups"};
+  op.backward_needs_inputs = true;
+  op.infer = infer;
+  op.make_reference = make_reference;
+  op.make_fast = make_fast;
+  op.cases = cases();
+  return op;
+}
+
+FM_REGISTER_OP(conv_transpose2d())
+
+}  // namespace
+}  // namespace fishermask
