@@ -57,6 +57,18 @@ std::vector<double> sample_gradient(const ReductionForm& f, std::int64_t n) {
   return gradient;
 }
 
+std::vector<double> sample_gradient(const ScatterForm& f, std::int64_t n) {
+  std::vector<double> gradient(static_cast<std::size_t>(f.rows * f.channels));
+  for (std::int64_t p = n * f.positions; p < (n + 1) * f.positions; ++p) {
+    if (f.ids[p] < 0) continue;
+    for (std::int64_t c = 0; c < f.channels; ++c) {
+      gradient[static_cast<std::size_t>(f.ids[p] * f.channels + c)] +=
+          static_cast<double>(f.grad_output[p * f.channels + c]);
+    }
+  }
+  return gradient;
+}
+
 template <typename Form>
 std::vector<double> sum_of_squares(const Form& form) {
   std::vector<double> sums;
@@ -127,7 +139,8 @@ TEST_CASE("square rules describe the sum over samples of squared gradients") {
       }
     }
   }
-  for (const char* name : {"linear", "conv2d", "batch_norm"}) {
+  for (const char* name : {"linear", "conv2d", "conv_transpose2d", "batch_norm", "layer_norm",
+                           "rms_norm", "group_norm", "embedding"}) {
     CAPTURE(name);
     REQUIRE(described[name] > 0);
   }
