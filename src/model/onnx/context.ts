@@ -258,7 +258,7 @@ export class NodeContext {
     return order.find((layout) => operand.forms.has(layout)) ?? "plain";
   }
 
-  /** `i32` ids of an integer operand, of the operand's dims. */
+  /** `i32` ids of an integer operand, of the operand's dims or, of a sample's, without the leading 1. */
   ids(operand: Operand): EngineValue {
     return this.#forms.ids(operand);
   }

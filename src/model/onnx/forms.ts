@@ -51,7 +51,8 @@ export class Forms {
   }
 
   ids(operand: Operand): EngineValue {
-    const value = operand.kind === "value" ? operand.forms.get("plain") : undefined;
+    const forms = operand.kind === "value" ? operand.forms : undefined;
+    const value = forms?.get("plain") ?? forms?.get("unbatched");
     if (value?.dtype !== "i32") return this.#refuse("ids that are neither known nor an input");
     return value;
   }

@@ -80,7 +80,7 @@ function bindingOf(
   if (dims === null || dtype === null || !fits) {
     throw refuse(path, "an input of floats with a batch, or of ids (N, T)", dimsText(input));
   }
-  const layout = ids ? "unbatched" : rank === 4 ? imageLayout(dims) : "unbatched";
+  const layout = rank === 4 ? imageLayout(dims) : "unbatched";
   const given = ids
     ? [options.sequenceLength]
     : rank === 4 && options.inputShape?.length === 3
@@ -94,7 +94,7 @@ function bindingOf(
       `Expected a known size ${i + 1} for the input of ${path} but received ${dimsText(input)}`,
     );
   });
-  return { kind: "value", dims: [1, ...sizes], dtype, layout: ids ? "plain" : layout };
+  return { kind: "value", dims: [1, ...sizes], dtype, layout };
 }
 
 /** Sizes of the logits without the batch and what is only 1: (classes) or (T, V). */

@@ -20,16 +20,20 @@ function embedding(node: NodeContext, table: Operand, ids: Operand): Operand | u
   node.note(
     `an id of −1 is padding for ${table.initializer}, unlike ONNX's, where it is the last row`,
   );
-  const dims = [...ids.dims, table.dims[1] as number];
-  const value = node.emit("embedding", [node.ids(ids)], dims, { parameters: { weight } });
-  return node.result(value, dims, table.dtype);
+  const width = table.dims[1] as number;
+  const rows = node.ids(ids);
+  const layout = rows.shape.length === ids.dims.length ? "plain" : "unbatched";
+  const made = node.emit("embedding", [rows], [...rows.shape, width], { parameters: { weight } });
+  return node.result(made, [...ids.dims, width], table.dtype, layout);
 }
 
 function gatherAtRunTime(node: NodeContext, x: Operand, ids: Operand, axis: number): Operand {
   const rows = axis === 0 ? embedding(node, x, ids) : undefined;
   if (rows !== undefined) return rows;
   const dims = [...x.dims.slice(0, axis), ...ids.dims, ...x.dims.slice(axis + 1)];
-  const value = node.emit("gather", [node.plain(x), node.ids(ids)], dims, { attributes: { axis } });
+  const places = node.ids(ids);
+  if (places.shape.length !== ids.dims.length) node.refuse("ids of a sequence as places");
+  const value = node.emit("gather", [node.plain(x), places], dims, { attributes: { axis } });
   return node.result(value, dims, x.dtype);
 }
 
