@@ -108,11 +108,11 @@ function save(target: FuzzTarget, index: number, data: Uint8Array): string {
 }
 
 /**
- * Feeds a target with mutants of its seeds for {@link FUZZ_MS}. It may accept a file or throw a FishermaskError; any other
+ * Feeds a target with mutants of its seeds for some time. It may accept a file or throw a FishermaskError; any other
  * exception, more than a second, or more memory than twice the file and 64 MiB is a failure. The same seed gives the same
  * files, whatever the machine's speed.
  */
-export async function fuzz(target: FuzzTarget): Promise<FuzzResult> {
+export async function fuzz(target: FuzzTarget, milliseconds = FUZZ_MS): Promise<FuzzResult> {
   const counter = new SharedArrayBuffer(4);
   const workerData = { counter, name: target.name, seed: kSeed, limit: kHangMs };
   const watchdog = new Worker(kWatchdog, { eval: true, workerData });
@@ -120,7 +120,7 @@ export async function fuzz(target: FuzzTarget): Promise<FuzzResult> {
   let accepted = 0;
   let index = kOnly === undefined ? 0 : Number(kOnly);
   const first = index;
-  const end = performance.now() + FUZZ_MS;
+  const end = performance.now() + milliseconds;
   for (; failures.length < kMaxFailures && performance.now() < end; index += 1) {
     Atomics.store(new Int32Array(counter), 0, index);
     const data = mutant(target, new Random(kSeed, index));
