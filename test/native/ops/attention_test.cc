@@ -143,3 +143,22 @@ TEST_CASE("attention: one value as queries, keys, values and mask gets the sum o
     CHECK(distance < 1e-6);
   }
 }
+
+TEST_CASE("attention: refuses heads, keys, values and masks that do not fit") {
+  const auto refuse = [](const SampleCase& sample_case, const char* message) {
+    CHECK_THROWS_WITH_AS(node_of(find_op("attention"), sample_case), doctest::Contains(message),
+                         Error);
+  };
+  refuse(one_head({{3}, {3, 2}, {3, 2}}, false), "queries (T, H·d)");
+  refuse(one_head({{3, 2}, {3, 3}, {3, 2}}, false), "keys of 1 heads of 2 values");
+  refuse(one_head({{3, 2}, {3, 2}, {4, 2}}, false), "as many values as keys");
+  refuse(one_head({{3, 2}, {4, 2}, {4, 2}, {3}}, false), "a mask of shape (4) or (3, 4)");
+  SampleCase heads = one_head({{3, 6}, {3, 6}, {3, 6}}, false);
+  heads.attributes["heads"] = std::int64_t{4};
+  refuse(heads, "queries (T, H·d) of 4 heads");
+  heads.attributes["heads"] = std::int64_t{6};
+  heads.attributes["kv_heads"] = std::int64_t{4};
+  refuse(heads, "kv_heads that divide 6");
+  heads.attributes["kv_heads"] = std::int64_t{0};
+  refuse(heads, "kv_heads that divide 6");
+}
