@@ -34,6 +34,8 @@ const kLimitMs = 1000;
 const kSlackBytes = 64 * 1024 * 1024;
 const kHangMs = 20_000;
 const kMaxFailures = 20;
+// Typed as they are, these mean that a reader believed what a small file said.
+const kFaults: ReadonlySet<string> = new Set(["ERR_FM_INTERNAL", "ERR_FM_OUT_OF_MEMORY"]);
 
 /** How long a fuzz test goes on. */
 export const FUZZ_MS = kMinutes > 0 ? kMinutes * 60_000 : kShortMs;
@@ -78,7 +80,7 @@ async function outcomeOf(target: FuzzTarget, data: Uint8Array, index: number): P
   try {
     await target.execute(data, index);
   } catch (error) {
-    if (!(error instanceof FishermaskError) || error.code === "ERR_FM_INTERNAL") {
+    if (!(error instanceof FishermaskError) || kFaults.has(error.code)) {
       const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
       return { fault: `threw ${text}` };
     }

@@ -47,6 +47,20 @@ function label(tensor: OnnxTensor): string {
   return tensor.name === "" ? "a tensor without a name" : `tensor ${JSON.stringify(tensor.name)}`;
 }
 
+/** Takes memory for a tensor, which may be more than there is, or than an array can hold. */
+function take<T>(source: string, tensor: OnnxTensor, make: () => T): T {
+  try {
+    return make();
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) {
+      throw cause;
+    }
+    const message = `could not take memory for the ${tensor.elements} elements of ${label(tensor)} of ${source}`;
+    const details = { path: source, tensor: tensor.name };
+    throw new FishermaskError("ERR_FM_OUT_OF_MEMORY", message, { cause, details });
+  }
+}
+
 /** An array for the elements of a tensor, all zero. */
 function allocate(source: string, tensor: OnnxTensor): OnnxData {
   const { dtype, elements } = tensor;
@@ -172,8 +186,9 @@ function malformed(source: string, tensor: OnnxTensor, piece: TypedPiece, at: nu
   return badFile(source, where, expected, "another number of them, or one that the type lacks");
 }
 
-function* pieceBytes(piece: TypedPiece): Reading<Uint8Array> {
-  const target = new Uint8Array(piece.range.end - piece.range.begin);
+function* pieceBytes(source: string, tensor: OnnxTensor, piece: TypedPiece): Reading<Uint8Array> {
+  const { begin, end } = piece.range;
+  const target = take(source, tensor, () => new Uint8Array(end - begin));
   yield { position: piece.range.begin, target };
   return target;
 }
@@ -195,7 +210,7 @@ function* decodeFixed(
       filled += target.byteLength;
       continue;
     }
-    const bytes = yield* pieceBytes(piece);
+    const bytes = yield* pieceBytes(source, tensor, piece);
     const left = (into.byteLength - filled) / (entryBytes(field) ?? 1);
     const count = walkEntries(bytes, piece, field, left, (begin, end) => {
       into.set(bytes.subarray(begin, end), filled);
@@ -216,7 +231,7 @@ function* decodeVarints(
 ): Reading<void> {
   let index = 0;
   for (const piece of pieces) {
-    const bytes = yield* pieceBytes(piece);
+    const bytes = yield* pieceBytes(source, tensor, piece);
     let wrong = -1;
     const count = walkEntries(bytes, piece, "int32_data", entries - index, (begin, _end, value) => {
       if (!store(index, value) && wrong < 0) {
@@ -265,11 +280,11 @@ function* decodeTyped(
  *
  * @param source the file's name, for messages
  * @throws {@link FishermaskError} `ERR_FM_DTYPE` for strings, complex numbers and the 8- and 4-bit floats,
- * `ERR_FM_BAD_FILE` where the data are not those of the tensor
+ * `ERR_FM_BAD_FILE` where the data are not those of the tensor, `ERR_FM_OUT_OF_MEMORY`
  */
 export function* decodeTensor(source: string, tensor: OnnxTensor): Reading<OnnxArray> {
   const { dtype, dims, storage } = tensor;
-  const data = allocate(source, tensor);
+  const data = take(source, tensor, () => allocate(source, tensor));
   if (storage.kind === "raw") {
     yield* decodeRaw(tensor, storage.range.begin, data);
   } else if (storage.kind === "external") {

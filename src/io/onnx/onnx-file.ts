@@ -15,7 +15,7 @@ export const MAX_ONNX_BYTES = 2 ** 31 - 1;
  * are read when asked for. Close it, or use `await using`.
  *
  * The file is treated as hostile: lengths are checked before memory is taken, what is kept is bounded by twice the file's
- * size and 48 MiB, and external data are read only from the model's own folder (or the same Hugging Face cache).
+ * size and 48 MiB, and by 512 MiB (a model of 100,000 nodes takes some 100 MiB), and external data are read only from the model's own folder (or the same Hugging Face cache).
  *
  * @example
  * await using file = await OnnxFile.open("model.onnx");
@@ -87,7 +87,7 @@ export class OnnxFile {
    * @param tensor one of this file's model, from wherever it stands in it
    * @throws {@link FishermaskError} `ERR_FM_DTYPE` for strings, complex numbers and 8- and 4-bit floats,
    * `ERR_FM_BAD_FILE` when the data are not those of the tensor, or external data do not stand where they may,
-   * `ERR_FM_IO`, `ERR_FM_DISPOSED` after `close`
+   * `ERR_FM_OUT_OF_MEMORY`, `ERR_FM_IO`, `ERR_FM_DISPOSED` after `close`
    */
   async readTensor(tensor: OnnxTensor): Promise<OnnxArray> {
     this.checkOpen();

@@ -177,21 +177,40 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** Refuses to write over files that are not the replaced model's: a hostile model names its data files as it likes. */
-async function checkFree(destination: Destination, locations: readonly string[]): Promise<void> {
+function refuseDestination(destination: Destination, path: string): never {
+  throw new FishermaskError(
+    "ERR_FM_ARGUMENT",
+    `Expected a destination that takes no other file's place, with its external data beside it, but received ${destination.path}, which would replace ${path}`,
+    { details: { path } },
+  );
+}
+
+/**
+ * Refuses to write over files that are not the replaced model's: a hostile model names its data files as it likes. Nor may
+ * the model take the place of its own data.
+ */
+async function checkFree(
+  source: OnnxFile,
+  destination: Destination,
+  locations: readonly string[],
+): Promise<void> {
+  const model = join(destination.folder, basename(destination.path));
+  for (const { external } of source.externals) {
+    const places = [source.folder, destination.folder].map((folder) =>
+      join(folder, external ?? ""),
+    );
+    if (places.includes(model)) {
+      refuseDestination(destination, model);
+    }
+  }
   if (destination.isSameFile || locations.length === 0) {
     return;
   }
   const owned = await ownedLocations(destination.path);
   for (const location of locations) {
     const path = join(destination.folder, location);
-    const isModel = location === basename(destination.path);
-    if (isModel || (!owned.has(location) && (await exists(path)))) {
-      throw new FishermaskError(
-        "ERR_FM_ARGUMENT",
-        `Expected a folder without ${JSON.stringify(location)} for the destination ${destination.path}, whose external data go by that name, but received one that has it`,
-        { details: { path } },
-      );
+    if (!owned.has(location) && (await exists(path))) {
+      refuseDestination(destination, path);
     }
   }
 }
@@ -281,7 +300,7 @@ export async function rewriteOnnx(
   const target = await destinationOf(source, destination);
   const locations = locationsToWrite(source, target, checked);
   await checkExternals(source, locations, new Set(checked.map(({ tensor }) => tensor)));
-  await checkFree(target, locations);
+  await checkFree(source, target, locations);
   const readAt: ReadAt = (position, bytes) => source.readAt(position, bytes);
   const local = checked.filter(({ tensor }) => tensor.external === null);
   const patches = await Promise.all(local.map((change) => patchTensor(readAt, change)));

@@ -108,6 +108,8 @@ const kMaxTagBytes = 5;
 const kMaxHeadBytes = kMaxTagBytes + MAX_VARINT_BYTES;
 const kMaxSharedBytes = 128;
 const kBudgetSlackBytes = 48 * 1024 * 1024;
+// A process whose JavaScript heap is full dies at once; its limit is 2 to 4 GiB unless it is told otherwise.
+const kMaxBudgetBytes = 512 * 1024 * 1024;
 
 // A byte order mark is part of a name like any other character.
 const kUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -115,7 +117,8 @@ const kUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /**
  * Walks the fields of protobuf messages, forwards only. `nextField` moves on to a field and past it: what is not asked
  * for is skipped unread. Every length is checked against its message before any memory is taken, and what is kept is
- * charged to a budget of twice the file and 48 MiB, so that a small file cannot unfold into a large one.
+ * charged to a budget of twice the file and 48 MiB, and 512 MiB at most, so that a small file cannot unfold into a large
+ * one.
  */
 export class WireReader {
   readonly source: string;
@@ -138,6 +141,7 @@ export class WireReader {
   private readonly windowBytes: number;
   private readonly path: string[] = [];
   private readonly shared = new Map<string, string>();
+  private readonly mostBytes: number;
   private budget: number;
 
   /**
@@ -150,7 +154,8 @@ export class WireReader {
     this.size = typeof input === "number" ? input : input.byteLength;
     this.window = typeof input === "number" ? new Uint8Array(0) : input;
     this.windowBytes = windowBytes;
-    this.budget = 2 * this.size + kBudgetSlackBytes;
+    this.mostBytes = Math.min(2 * this.size + kBudgetSlackBytes, kMaxBudgetBytes);
+    this.budget = this.mostBytes;
   }
 
   /** An `ERR_FM_BAD_FILE` that names the file, the field's path and the byte. */
@@ -163,7 +168,7 @@ export class WireReader {
   charge(bytes: number): void {
     this.budget -= bytes;
     if (this.budget < 0) {
-      const expected = `entries that take at most ${2 * this.size + kBudgetSlackBytes} bytes of memory`;
+      const expected = `entries that take at most ${this.mostBytes} bytes of memory`;
       throw this.fault(expected, "more of them");
     }
   }

@@ -1,4 +1,4 @@
-import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { mkdir, symlink, truncate, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { normalLocation } from "../../../../src/io/onnx/location.js";
@@ -119,6 +119,16 @@ describe("external data", () => {
       await writeFile(join(dir, "w.bin"), new Uint8Array(size));
       await expectError(() => readWeights(path), "ERR_FM_BAD_FILE", '"w"', `${size} bytes`);
     }
+  });
+
+  it("may be more than memory holds", async () => {
+    const path = join(await folder(), "m.onnx");
+    const away = external({ location: "w.bin" });
+    await writeFile(path, adding(tensor("w", "float", [2 ** 38], away)));
+    await writeFile(join(dirname(path), "w.bin"), "");
+    // A sparse file, which takes no room on disk.
+    await truncate(join(dirname(path), "w.bin"), 2 ** 40);
+    await expectError(() => readWeights(path), "ERR_FM_OUT_OF_MEMORY", path, '"w"');
   });
 
   it("must be there, and be a regular file", async () => {

@@ -425,6 +425,21 @@ describe("ONNX's own test data", () => {
   });
 });
 
+describe("a name of a gigabyte", () => {
+  it("is refused before memory is taken for it", async () => {
+    const path = await fileOf(concat(int(1, 8), tag(2, 2), varint(2 ** 30)));
+    await truncate(path, 7 + 2 ** 30 + 1);
+    const memory = process.memoryUsage().arrayBuffers;
+    await expectError(
+      () => OnnxFile.open(path),
+      "ERR_FM_BAD_FILE",
+      path,
+      "536870912 bytes of memory",
+    );
+    expect(process.memoryUsage().arrayBuffers - memory).toBeLessThan(1024 * 1024);
+  });
+});
+
 describe("a TensorProto in memory", () => {
   it("has a name and elements", () => {
     expect(parseTensorProto(kWeight, "input_0.pb")).toEqual({

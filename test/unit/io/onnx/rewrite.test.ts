@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, readlink, symlink, writeFile } from "node:fs/promises";
+import { link, mkdir, readdir, readFile, readlink, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -263,6 +263,10 @@ describe("external data of a rewritten model", () => {
     await expectError(() => rewrite(path, out, {}), "ERR_FM_ARGUMENT", "all.bin");
     const named = join(await folder(), "all.bin");
     await expectError(() => rewrite(path, named, {}), "ERR_FM_ARGUMENT", "all.bin");
+    const data = join(dir, "all.bin");
+    const before = await readFile(data);
+    await expectError(() => rewrite(path, data, {}), "ERR_FM_ARGUMENT", "all.bin");
+    expect(await readFile(data)).toEqual(before);
     expect(await readFile(join(target, "all.bin"), "utf8")).toBe("precious");
     expect(await readdir(target)).toEqual(["all.bin", "out.onnx"]);
   });
@@ -292,6 +296,17 @@ describe("external data of a rewritten model", () => {
     await expect(readlink(data)).rejects.toThrow("EINVAL");
     expect(await readFile(join(linked, "..", "kept.bin"))).toEqual(await readFile(real));
     expect(await read(linked, "w")).toEqual(Float32Array.of(9, 9, 9, 9));
+  });
+
+  it("do not change under another name of the same file", async () => {
+    const dir = await folder();
+    const path = await externalModel(dir);
+    const before = await readFile(join(dir, "all.bin"));
+    await link(join(dir, "all.bin"), join(dir, "hard"));
+    await link(path, join(dir, "hard.onnx"));
+    await rewrite(path, path, { w: [9, 9, 9, 9] });
+    expect(await readFile(join(dir, "hard"))).toEqual(before);
+    expect(await read(path, "w")).toEqual(Float32Array.of(9, 9, 9, 9));
   });
 
   it("must be the changed tensor's alone", async () => {
