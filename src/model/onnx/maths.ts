@@ -10,6 +10,8 @@ export class Maths {
   readonly #dtype: OnnxDType;
 
   constructor(node: NodeContext, dtype: OnnxDType) {
+    // Each step of a formula is rounded to 8 bits there: what is computed in one go differs visibly.
+    if (dtype === "bfloat16") node.refuse("a formula of several steps in bfloat16");
     this.#node = node;
     this.#dtype = dtype;
   }

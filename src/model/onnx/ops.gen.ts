@@ -13,6 +13,8 @@ import { importers as lossImporters } from "./ops/loss.js";
 import { importers as normImporters } from "./ops/norm.js";
 import { importers as padImporters } from "./ops/pad.js";
 import { importers as poolImporters } from "./ops/pool.js";
+import { importers as quantizeImporters } from "./ops/quantize.js";
+import { importers as rankImporters } from "./ops/rank.js";
 import { importers as recurrentImporters } from "./ops/recurrent.js";
 import { importers as reduceImporters } from "./ops/reduce.js";
 import { importers as repeatImporters } from "./ops/repeat.js";
@@ -36,6 +38,8 @@ export const operatorFiles = {
   norm: normImporters,
   pad: padImporters,
   pool: poolImporters,
+  quantize: quantizeImporters,
+  rank: rankImporters,
   recurrent: recurrentImporters,
   reduce: reduceImporters,
   repeat: repeatImporters,

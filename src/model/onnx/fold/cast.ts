@@ -20,6 +20,9 @@ const kRanges: Readonly<Partial<Record<OnnxDType, readonly [number, number]>>> =
   uint64: [0, 2 ** 64],
 };
 
+/** Integers of less than a byte, which are read as one byte each and never made. */
+const kNarrow: ReadonlySet<OnnxDType> = new Set<OnnxDType>(["int4", "uint4", "int2", "uint2"]);
+
 /**
  * The array as another type: floats are rounded to nearest, truncated towards 0 on the way to integers; integers wrap;
  * bool is 1 where an element is not 0. null where the standard leaves the value open (NaN or a number out of range to an
@@ -27,7 +30,7 @@ const kRanges: Readonly<Partial<Record<OnnxDType, readonly [number, number]>>> =
  */
 export function castArray(array: OnnxArray, dtype: OnnxDType): OnnxArray | null {
   const { dims } = array;
-  if (!isFoldable(array.dtype) || !isFoldable(dtype)) return null;
+  if (!(isFoldable(array.dtype) || kNarrow.has(array.dtype)) || !isFoldable(dtype)) return null;
   if (dtype === array.dtype) return array;
   if (dtype === "bool") {
     const data = allocate("bool", dims) as Uint8Array;

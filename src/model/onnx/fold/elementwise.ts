@@ -199,7 +199,8 @@ const bitShift: Folder = (inputs, attributes, opset) => {
     },
   };
   const [a] = inputs;
-  if (!a || isFloat(a.dtype)) return null;
+  // Of signed integers the standard did not speak for long, and then in its own way.
+  if (!a?.dtype.startsWith("uint")) return null;
   return binary(kernel)(inputs, attributes, opset);
 };
 

@@ -347,7 +347,9 @@ export const moveFolders: Folders = {
     return taken(x, depthToSpacePlaces(x.dims, attributes.int("blocksize"), crd));
   },
   SpaceToDepth: ([x], attributes) =>
-    x ? taken(x, spaceToDepthPlaces(x.dims, attributes.int("blocksize"))) : null,
+    x && attributes.string("mode", "DCR") === "DCR"
+      ? taken(x, spaceToDepthPlaces(x.dims, attributes.int("blocksize")))
+      : null,
 };
 
 /** The entries of one axis at these ids. */

@@ -34,8 +34,10 @@ export function fold(
   opset: number,
 ): readonly OnnxArray[] | null {
   const folder = kFolders.get(opType);
-  if (folder === undefined || !inputs.every((input) => input === null || isFoldable(input.dtype))) {
-    return null;
-  }
+  if (folder === undefined) return null;
+  // Casting alone knows what narrower types are.
+  const first = inputs[0];
+  const rest = opType === "Cast" || opType === "CastLike" ? inputs.slice(1) : inputs;
+  if (!first || !rest.every((input) => input === null || isFoldable(input.dtype))) return null;
   return folder(inputs, attributes, opset);
 }

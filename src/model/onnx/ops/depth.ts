@@ -42,6 +42,7 @@ function spaceToDepth(node: NodeContext): Operand {
   const x = node.input(0);
   const [n, c, height, width] = imageDims(node, x);
   const b = node.int("blocksize");
+  if (node.string("mode", "DCR") !== "DCR") node.refuse("a mode other than DCR");
   const [h, w] = [height / b, width / b];
   const split = [n, c, h, b, w, b];
   return shuffled(node, x, split, [0, 3, 5, 1, 2, 4], [n, c * b * b, h, w]);

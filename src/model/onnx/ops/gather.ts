@@ -1,9 +1,11 @@
 import { takePlaces } from "../axes.js";
 import type { Importers, NodeContext } from "../context.js";
 import type { EngineValue } from "../engine-graph.js";
+import { takeElements } from "../fold/array.js";
 import {
   compressPlaces,
   elementPlaces,
+  forEachIndex,
   gatherPlaces,
   ndPlaces,
   reverseSequencePlaces,
@@ -122,8 +124,11 @@ function oneHot(node: NodeContext): Operand {
   const [ids, depth, values] = [node.input(0), node.input(1), node.input(2)];
   const count = Math.trunc(node.scalar(depth, "depth"));
   if (!(count >= 1) || elementCount(ids.dims) * count > 2 ** 26) node.refuse(`a depth of ${count}`);
-  const rows = node.numbers(ids, "indices");
-  return takePlaces(node, values, oneHotPlaces(rows, ids.dims, count, node.int("axis", -1)));
+  const places = oneHotPlaces(node.numbers(ids, "indices"), ids.dims, count, node.int("axis", -1));
+  if (values.kind === "constant") {
+    return node.constant(takeElements(values.array, places.dims, places.places));
+  }
+  return takePlaces(node, values, places);
 }
 
 function reverseSequence(node: NodeContext): Operand {
@@ -132,6 +137,26 @@ function reverseSequence(node: NodeContext): Operand {
   const batch = node.axis(node.int("batch_axis", 1), x.dims.length);
   const steps = node.integers(lengths, "sequence lengths");
   return takePlaces(node, x, reverseSequencePlaces(x.dims, steps, time, batch));
+}
+
+/** Writes a run of steps into a cache at each sample's known place, going round where the mode is circular. */
+function tensorScatter(node: NodeContext): Operand {
+  const [cache, update, start] = [node.input(0), node.input(1), node.optional(2)];
+  const axis = node.axis(node.int("axis", -2), cache.dims.length);
+  const mode = node.string("mode", "linear");
+  if (mode !== "linear" && mode !== "circular") node.refuse(`mode ${mode}`);
+  const size = cache.dims[axis] as number;
+  if (axis === 0 || !sameDims(update.dims.with(axis, size), cache.dims)) {
+    node.refuse(`updates of sizes (${update.dims.join(", ")})`);
+  }
+  const starts = start ? node.integers(start, "write indices") : cache.dims.map(() => 0);
+  const ids: number[] = [];
+  forEachIndex(update.dims, (index) => {
+    const step = (starts[index[0] as number] as number) + (index[axis] as number);
+    if (step < 0 || (mode === "linear" && step >= size)) node.refuse(`a write index of ${step}`);
+    ids.push(step % size);
+  });
+  return scattered(node, cache, update, elementPlaces(cache.dims, ids, update.dims, axis));
 }
 
 /** Operators that pick or replace elements at known places, and embeddings by run-time ids. */
@@ -145,4 +170,5 @@ export const importers: Importers = {
   Compress: compress,
   OneHot: oneHot,
   ReverseSequence: reverseSequence,
+  TensorScatter: tensorScatter,
 };

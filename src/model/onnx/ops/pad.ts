@@ -1,7 +1,9 @@
 import { pickTaps, placed, resample, type Taps } from "../axes.js";
 import type { Importers, NodeContext } from "../context.js";
+import type { EngineValue } from "../engine-graph.js";
 import { isPadMode, padsOf } from "../fold/move.js";
-import { type PadMode, padTable } from "../fold/places.js";
+import { forEachIndex, type PadMode, padTable } from "../fold/places.js";
+import { Maths } from "../maths.js";
 import type { Operand } from "../operand.js";
 
 interface Pads {
@@ -22,8 +24,32 @@ function givenPads(node: NodeContext, rank: number): Pads {
 
 function fillValue(node: NodeContext): number {
   const input = node.optional(2);
-  const value = input ? node.scalar(input, "fill value") : node.float("value", 0);
-  return Number.isFinite(value) ? value : node.refuse(`a fill value of ${value}`);
+  return input ? node.scalar(input, "fill value") : node.float("value", 0);
+}
+
+/** What the padding of a 0-filled value holds instead: infinities and NaN are no attributes. */
+function filled(
+  node: NodeContext,
+  padded: EngineValue,
+  inner: readonly number[],
+  before: readonly number[],
+  value: number,
+): EngineValue {
+  const inside: number[] = [];
+  forEachIndex(padded.shape, (index) => {
+    const within = index.every((at, i) => {
+      const place = at - (before[i] as number);
+      return place >= 0 && place < (inner[i] as number);
+    });
+    inside.push(within ? 1 : 0);
+  });
+  const maths = new Maths(node, node.input(0).dtype);
+  const mask = maths.constant(inside, padded.shape);
+  const fill = maths.constant(
+    [value],
+    padded.shape.map(() => 1),
+  );
+  return maths.where(mask, padded, fill);
 }
 
 /** Crops first where an amount is negative: each axis loses or gains on its own. */
@@ -46,10 +72,16 @@ function constantPad(node: NodeContext, x: Operand, pads: Pads): Operand {
   const dims = x.dims.map(
     (size, i) => size + (pads.before[i] as number) + (pads.after[i] as number),
   );
-  const padded = [...before, ...after].every((amount) => amount === 0)
-    ? cropped
-    : node.emit("pad", [cropped], shape, { attributes: { before, after, value: fillValue(node) } });
-  return node.result(padded, dims, x.dtype, layout);
+  if ([...before, ...after].every((amount) => amount === 0)) {
+    return node.result(cropped, dims, x.dtype, layout);
+  }
+  const fill = fillValue(node);
+  const finite = Number.isFinite(fill) ? fill : 0;
+  const padded = node.emit("pad", [cropped], shape, {
+    attributes: { before, after, value: finite },
+  });
+  const result = Number.isFinite(fill) ? padded : filled(node, padded, kept, before, fill);
+  return node.result(result, dims, x.dtype, layout);
 }
 
 function repeatingPad(node: NodeContext, x: Operand, pads: Pads, mode: PadMode): Operand {

@@ -59,6 +59,18 @@ function eyeLike(node: NodeContext): Operand {
   return node.constant(takeElements(floatArray(dtype, [], [1]), dims, places));
 }
 
+/** Of floats that are known: the number of results hangs on them. */
+function range(node: NodeContext): Operand {
+  const operands = [node.input(0), node.input(1), node.input(2)];
+  const { dtype } = node.input(0);
+  if (dtype === "bfloat16") node.refuse("a range in bfloat16");
+  const [start = 0, limit = 0, delta = 0] = operands.map((each) => node.scalar(each, "range"));
+  const length = Math.max(Math.ceil((limit - start) / delta), 0);
+  if (!(length < 2 ** 26)) node.refuse(`a range of ${length}`);
+  const values = Array.from({ length }, (_, i) => start + i * delta);
+  return node.constant(floatArray(dtype, [length], values));
+}
+
 /** Operators that repeat, sum up or blank out along axes. */
 export const importers: Importers = {
   Expand: expand,
@@ -66,4 +78,5 @@ export const importers: Importers = {
   Trilu: trilu,
   CumSum: cumSum,
   EyeLike: eyeLike,
+  Range: range,
 };
