@@ -33,6 +33,8 @@ export interface EngineParameter {
 /** What a parameter is to be made from. */
 export interface ParameterRequest {
   readonly initializer: string;
+  /** The file holds it under this name, and it can be written back. */
+  readonly stored: boolean;
   readonly array: OnnxArray;
   readonly role: ParameterRole;
   readonly shape: readonly number[];
@@ -184,14 +186,14 @@ export class EngineGraph {
   }
 
   #stored(request: ParameterRequest): Omit<EngineParameter, "name"> {
-    const { array, role, shape, transposed, initializer } = request;
+    const { array, role, shape, transposed, initializer, stored } = request;
     const values = realValues(array);
     const [columns = 1, rows = 1] = shape;
     return {
       shape,
       role,
       values: transposed ? transposeMatrix(values, rows, columns) : values,
-      initializer,
+      initializer: stored ? initializer : null,
       transposed,
     };
   }
@@ -408,7 +410,14 @@ export class EngineGraph {
         role,
         init: { kind: "zeros" },
       }));
-    const inputs = this.inputs.filter((input) => needed.has(input.name));
+    const read = this.inputs.filter((input) => needed.has(input.name));
+    // The engine counts its samples by an input.
+    const counted: InputSpec = {
+      name: unusedName("nothing", this.#names),
+      shape: [1],
+      dtype: "f32",
+    };
+    const inputs = read.length > 0 ? read : [counted];
     return { version: GRAPH_VERSION, name, inputs, parameters, nodes, outputs };
   }
 }

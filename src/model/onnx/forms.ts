@@ -108,6 +108,7 @@ export class Forms {
     const { initializer, array, transposed } = operand;
     const value = this.#graph.parameterValue({
       initializer,
+      stored: true,
       array,
       role: role ?? plainRole(operand),
     });
@@ -129,18 +130,26 @@ export class Forms {
     if (operand.kind === "parameter") {
       const { initializer, array } = operand;
       const turned = transposed !== operand.transposed;
-      return this.#graph.parameter({ initializer, array, role, shape, transposed: turned });
+      return this.#graph.parameter({
+        initializer,
+        stored: true,
+        array,
+        role,
+        shape,
+        transposed: turned,
+      });
     }
     const array = operand.kind === "constant" ? operand.array : operand.known;
     if (array === undefined) return undefined;
     if (!realValues(array).every(Number.isFinite)) {
       this.#refuse("a parameter with infinite or undefined values");
     }
-    const initializer = operand.kind === "value" ? operand.input : undefined;
+    const source = operand.kind === "value" ? operand.input : operand.source;
     return this.#graph.parameter({
-      initializer: initializer ?? this.#graph.unique(`${this.#label}/constant`),
+      initializer: source ?? this.#graph.unique(`${this.#label}/constant`),
+      stored: operand.kind === "constant" && source !== undefined,
       array,
-      role: "buffer",
+      role,
       shape,
       transposed,
     });

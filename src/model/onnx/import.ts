@@ -22,6 +22,7 @@ import { NodeContext, unsupported } from "./context.js";
 import { EngineGraph, type EngineValue } from "./engine-graph.js";
 import { foldNode } from "./fold-node.js";
 import {
+  type ConstantOperand,
   constantOperand,
   elementCount,
   formShape,
@@ -93,7 +94,7 @@ export interface OnnxImport {
   readonly graph: Graph;
   /** Every parameter's values in the engine's order. */
   readonly weights: ReadonlyMap<string, Float32Array | Float64Array>;
-  /** Of the parameters that are initializers of the file. */
+  /** Of the parameters that are initializers or Constant nodes of the file. */
   readonly parameters: ReadonlyMap<string, ParameterOrigin>;
   readonly inputs: readonly ImportedInput[];
   readonly outputs: readonly ImportedOutput[];
@@ -223,7 +224,10 @@ class Importer {
         return;
       }
       if (operand.kind === "value" && operand.dtype === "double") this.double = true;
-      place.scope.set(name, operand);
+      place.scope.set(
+        name,
+        isSource(node, operand, place) ? { ...operand, source: name } : operand,
+      );
     });
   }
 
@@ -325,6 +329,16 @@ class Importer {
       depth: place.depth + 1,
     });
   }
+}
+
+/** Whether the operand is the data of a Constant node of the main graph, where the file can be rewritten. */
+function isSource(node: OnnxNode, operand: Operand, place: Place): operand is ConstantOperand {
+  return (
+    operand.kind === "constant" &&
+    node.attributes.has("value") &&
+    place.depth === 0 &&
+    node.opType === "Constant"
+  );
 }
 
 function fail(error: Error): never {

@@ -1,4 +1,5 @@
 import { sha256File } from "../../io/digest.js";
+import { findTensor } from "../../io/onnx/find-tensor.js";
 import type { OnnxModel, OnnxValueInfo } from "../../io/onnx/model.js";
 import { OnnxFile } from "../../io/onnx/onnx-file.js";
 import { rewriteOnnx } from "../../io/onnx/rewrite.js";
@@ -181,18 +182,44 @@ function differs(a: Float32Array, b: Float32Array | Float64Array): boolean {
   return a.length !== b.length || a.some((value, i) => value !== Math.fround(b[i] as number));
 }
 
+/** A tensor that the file computes from others has no place to be written to. */
+function checkUnchanged(
+  name: string,
+  values: Float32Array,
+  before: Float32Array | undefined,
+  path: string,
+): void {
+  if (before === undefined || !differs(values, before)) return;
+  throw refuse(path, `an unchanged tensor "${name}", which the file computes,`, "a changed one");
+}
+
+/** Copies of what the file computes from others: the caller may change the weights in place. */
+function computedWeights(
+  imported: OnnxImport,
+  weights: ReadonlyMap<string, Float32Array>,
+): ReadonlyMap<string, Float32Array> {
+  const names = [...weights.keys()].filter((name) => !imported.parameters.has(name));
+  return new Map(names.map((name) => [name, (weights.get(name) as Float32Array).slice()]));
+}
+
 /** What is to be written over the file's tensors: those that changed. */
 async function changesOf(
   file: OnnxFile,
   imported: OnnxImport,
   weights: ReadonlyMap<string, Float32Array>,
+  computed: ReadonlyMap<string, Float32Array>,
 ): Promise<Map<string, Float32Array>> {
   const changes = new Map<string, Float32Array>();
   for (const { name, shape } of imported.graph.parameters) {
     const origin = imported.parameters.get(name);
     const values = weights.get(name);
-    const tensor = file.model.graph.initializers.get(origin?.initializer ?? "");
-    if (origin === undefined || values === undefined || tensor === undefined) continue;
+    if (values === undefined) continue;
+    if (origin === undefined) {
+      checkUnchanged(name, values, computed.get(name), file.path);
+      continue;
+    }
+    const tensor = findTensor(file.model, origin.initializer);
+    if (tensor === undefined) throw refuse(file.path, `the tensor "${origin.initializer}"`, "none");
     const changed = inFileOrder(values, shape, origin.transposed);
     if (!differs(changed, realValues(await file.readTensor(tensor)))) continue;
     const before = changes.get(origin.initializer);
@@ -234,17 +261,19 @@ export async function openOnnxModel(
     inputs: new Map([[input.name, bindingOf(input, options, path)]]),
   });
   const { imported, features, notes } = classifier(operands, name, path);
+  const weights = weightsOf(imported, path);
+  const computed = computedWeights(imported, weights);
   return {
     arch: "onnx",
     graph: imported.graph,
     features,
-    weights: weightsOf(imported, path),
+    weights,
     file: path,
     sha256: await sha256File(path),
     notes,
-    writeBack: async (weights, destination) => {
+    writeBack: async (changed, destination) => {
       await using source = await OnnxFile.open(path);
-      await rewriteOnnx(source, destination, await changesOf(source, imported, weights));
+      await rewriteOnnx(source, destination, await changesOf(source, imported, changed, computed));
     },
   };
 }

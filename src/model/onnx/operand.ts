@@ -14,6 +14,8 @@ export interface ConstantOperand {
   readonly dtype: OnnxDType;
   readonly dims: readonly number[];
   readonly array: OnnxArray;
+  /** The output of the main graph's Constant node that it is: what can be written back under this name. */
+  readonly source?: string | undefined;
 }
 
 /** A float initializer: trainable, its values are read but never folded into others. */
