@@ -279,7 +279,7 @@ function* decodeTyped(
  * one. Takes the memory of the elements, and of one piece of the file where they are not stored as they are.
  *
  * @param source the file's name, for messages
- * @throws {@link FishermaskError} `ERR_FM_DTYPE` for strings, complex numbers and the 8- and 4-bit floats,
+ * @throws {@link FishermaskError} `ERR_FM_DTYPE` for strings, complex numbers and floats of 8 bits and fewer,
  * `ERR_FM_BAD_FILE` where the data are not those of the tensor, `ERR_FM_OUT_OF_MEMORY`
  */
 export function* decodeTensor(source: string, tensor: OnnxTensor): Reading<OnnxArray> {

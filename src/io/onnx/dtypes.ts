@@ -43,6 +43,8 @@ export const DTYPE_LAYOUT: Readonly<Record<OnnxDType, DTypeLayout>> = {
   float8e8m0: layout(8, "int32_data"),
   uint2: layout(2, "int32_data", 1 / 4),
   int2: layout(2, "int32_data", 1 / 4),
+  float6e2m3: layout(6, "int32_data"),
+  float6e3m2: layout(6, "int32_data"),
 };
 
 /** The type of a TensorProto.DataType number, or null for UNDEFINED and unknown ones. */

@@ -28,6 +28,8 @@ export const ONNX_DTYPES = [
   "float8e8m0",
   "uint2",
   "int2",
+  "float6e2m3",
+  "float6e3m2",
 ] as const;
 
 export type OnnxDType = (typeof ONNX_DTYPES)[number];

@@ -85,7 +85,7 @@ export class OnnxFile {
    * A tensor's elements.
    *
    * @param tensor one of this file's model, from wherever it stands in it
-   * @throws {@link FishermaskError} `ERR_FM_DTYPE` for strings, complex numbers and 8- and 4-bit floats,
+   * @throws {@link FishermaskError} `ERR_FM_DTYPE` for strings, complex numbers and floats of 8 bits and fewer,
    * `ERR_FM_BAD_FILE` when the data are not those of the tensor, or external data do not stand where they may,
    * `ERR_FM_OUT_OF_MEMORY`, `ERR_FM_IO`, `ERR_FM_DISPOSED` after `close`
    */

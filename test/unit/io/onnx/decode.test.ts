@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { rawBytes } from "../../../../src/io/onnx/dtypes.js";
 import type { OnnxData, OnnxDType } from "../../../../src/io/onnx/model.js";
 import { parseTensorProto } from "../../../../src/io/onnx/tensor-proto.js";
 import { expectError } from "../support.js";
@@ -26,6 +27,20 @@ const kHalfBits = [0x3c00, 0xc000, 0x7bff, 0x7c00];
 const kHalves = Float32Array.of(1, -2, 65504, Number.POSITIVE_INFINITY);
 const kBrainBits = [0x3f80, 0xc000, 0x4049];
 const kBrains = Float32Array.of(1, -2, 3.140625);
+
+describe("the bytes of raw data", () => {
+  it.each<[OnnxDType, number, number]>([
+    ["float", 5, 20],
+    ["complex128", 5, 80],
+    ["int4", 5, 3],
+    ["uint2", 5, 2],
+    ["float6e3m2", 5, 4],
+    ["bool", 0, 0],
+    ["double", 2 ** 47, 2 ** 50],
+  ])("of type %s are for %d elements %d", (dtype, elements, expected) => {
+    expect(rawBytes(dtype, elements)).toBe(expected);
+  });
+});
 
 describe("the elements of a tensor", () => {
   const cases: [OnnxDType, string, Uint8Array, OnnxData][] = [
@@ -110,6 +125,7 @@ describe("the elements of a tensor", () => {
     ["complex128", packedDoubles([1, 2])],
     ["float8e4m3fn", raw(new Uint8Array(1))],
     ["float4e2m1", raw(new Uint8Array(1))],
+    ["float6e2m3", raw(new Uint8Array(1))],
   ])("of type %s have no array", async (dtype, data) => {
     const whole = tensor("t", dtype, [1], data);
     await expectError(() => parseTensorProto(whole, "t.pb"), "ERR_FM_DTYPE", "t.pb", dtype);
