@@ -32,7 +32,7 @@ const kSaveFolder = process.env["FISHERMASK_FUZZ_SAVE"];
 const kShortMs = 10_000;
 const kLimitMs = 1000;
 const kSlackBytes = 64 * 1024 * 1024;
-const kHangMs = 20_000;
+const kHangMs = 60_000;
 const kMaxFailures = 20;
 // Typed as they are, these mean that a reader believed what a small file said.
 const kFaults: ReadonlySet<string> = new Set(["ERR_FM_INTERNAL", "ERR_FM_OUT_OF_MEMORY"]);
