@@ -1,8 +1,13 @@
 import type { ArchitectureFamily, ArchitectureOptions } from "./architecture.js";
+import { architecture as densenet } from "./architectures/densenet.js";
+import { architecture as densenetCifar } from "./architectures/densenet-cifar.js";
+import { architecture as googlenet } from "./architectures/googlenet.js";
 import { architecture as lenet } from "./architectures/lenet.js";
 import { architecture as mlp } from "./architectures/mlp.js";
 import { architecture as resnet } from "./architectures/resnet.js";
+import { architecture as torchvisionResnet } from "./architectures/torchvision-resnet.js";
 import { architecture as vgg } from "./architectures/vgg.js";
+import { timmVit, torchvisionVit } from "./architectures/vit.js";
 import type { Graph } from "./graph.js";
 import { expected } from "./graph-error.js";
 
@@ -17,7 +22,18 @@ export interface Architecture {
   readonly build: (options: ArchitectureOptions) => Graph;
 }
 
-const kFamilies: readonly ArchitectureFamily[] = [mlp, lenet, resnet, vgg];
+const kFamilies: readonly ArchitectureFamily[] = [
+  mlp,
+  lenet,
+  resnet,
+  torchvisionResnet,
+  vgg,
+  densenet,
+  densenetCifar,
+  googlenet,
+  torchvisionVit,
+  timmVit,
+];
 
 /** Every network that `getArchitecture` knows. */
 export const architectures: ReadonlyMap<string, Architecture> = new Map(
