@@ -13,13 +13,20 @@ export interface Places {
 /** More than this many places are refused: the sizes may come from a hostile file. */
 const kMostPlaces = 2 ** 26;
 
+function countOf(dims: readonly number[]): number {
+  const count = elementCount(dims);
+  if (dims.some((size) => !(size >= 0)) || !(count <= kMostPlaces)) {
+    throw foldError(`at most ${kMostPlaces} elements`, `(${dims.join()})`);
+  }
+  return count;
+}
+
 /** Calls with each multi-index of the sizes in row-major order. The array is reused between calls. */
 export function forEachIndex(
   dims: readonly number[],
   visit: (index: readonly number[], flat: number) => void,
 ): void {
-  const count = elementCount(dims);
-  if (!(count <= kMostPlaces)) throw foldError(`at most ${kMostPlaces} elements`, `(${dims})`);
+  const count = countOf(dims);
   const index = dims.map(() => 0);
   for (let flat = 0; flat < count; flat++) {
     visit(index, flat);
@@ -35,8 +42,7 @@ function mapPlaces(
   dims: readonly number[],
   place: (index: readonly number[], flat: number) => number,
 ): Places {
-  const count = elementCount(dims);
-  if (!(count <= kMostPlaces)) throw foldError(`at most ${kMostPlaces} elements`, `(${dims})`);
+  const count = countOf(dims);
   const places = new Int32Array(count);
   forEachIndex(dims, (index, flat) => {
     places[flat] = place(index, flat);

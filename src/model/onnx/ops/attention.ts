@@ -3,6 +3,7 @@ import type { Importers, NodeContext } from "../context.js";
 import type { EngineValue } from "../engine-graph.js";
 import { forEachIndex, gatherPlaces } from "../fold/places.js";
 import { Maths } from "../maths.js";
+import { namedImporters } from "../naming.js";
 import { isFloat, type Operand } from "../operand.js";
 
 /** (B, heads, length, size) of an operand that is (B, length, heads·size) or already so. */
@@ -193,7 +194,7 @@ function tokensFirst(node: NodeContext, maths: Maths, x: Operand): EngineValue {
 }
 
 /** Transformers' operators. */
-export const importers: Importers = {
+export const importers: Importers = namedImporters({
   Attention: attention,
   RotaryEmbedding: rotaryEmbedding,
-};
+});

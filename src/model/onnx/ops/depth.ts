@@ -1,6 +1,7 @@
 import { pickTaps, resample, type Taps } from "../axes.js";
 import type { Importers, NodeContext } from "../context.js";
 import { forEachIndex } from "../fold/places.js";
+import { namedImporters } from "../naming.js";
 import { elementCount, type Operand } from "../operand.js";
 
 /** Four sizes and a block that fits them. */
@@ -151,9 +152,9 @@ function col2Im(node: NodeContext): Operand {
 }
 
 /** Operators that rearrange images. */
-export const importers: Importers = {
+export const importers: Importers = namedImporters({
   DepthToSpace: depthToSpace,
   SpaceToDepth: spaceToDepth,
   CenterCropPad: centerCropPad,
   Col2Im: col2Im,
-};
+});

@@ -1,4 +1,4 @@
-import { takePlaces } from "../axes.js";
+import { pickTaps, resample, takePlaces } from "../axes.js";
 import type { Importers, NodeContext } from "../context.js";
 import type { EngineValue } from "../engine-graph.js";
 import { takeElements } from "../fold/array.js";
@@ -6,12 +6,12 @@ import {
   compressPlaces,
   elementPlaces,
   forEachIndex,
-  gatherPlaces,
   ndPlaces,
   reverseSequencePlaces,
   wrapIndex,
 } from "../fold/places.js";
 import { oneHotPlaces } from "../fold/select.js";
+import { namedImporters } from "../naming.js";
 import { elementCount, type Operand, sameDims } from "../operand.js";
 
 /** A row of an embedding for each id of a run-time input. */
@@ -55,6 +55,21 @@ function neighbours(
   return node.result(node.graph.reshape(node.label, part, dims), dims, x.dtype);
 }
 
+/** The axis's entries in the order of the ids, whose sizes then take the axis's place. */
+function entries(
+  node: NodeContext,
+  x: Operand,
+  ids: readonly number[],
+  idDims: readonly number[],
+  axis: number,
+): Operand {
+  const rows = ids.map((id) => wrapIndex(id, x.dims[axis] as number));
+  const picked = resample(node, x, new Map([[axis, pickTaps(rows)]]));
+  if (idDims.length === 1) return picked;
+  const dims = [...x.dims.slice(0, axis), ...idDims, ...x.dims.slice(axis + 1)];
+  return node.result(node.graph.reshape(node.label, node.plain(picked), dims), dims, x.dtype);
+}
+
 function gather(node: NodeContext): Operand {
   const [x, ids] = [node.input(0), node.input(1)];
   const axis = node.axis(node.int("axis", 0), x.dims.length);
@@ -62,10 +77,7 @@ function gather(node: NodeContext): Operand {
   if (x.kind === "parameter" && axis === 0 && x.dims.length === 2)
     node.tryParameter(x, "embedding");
   const places = node.integers(ids, "indices");
-  return (
-    neighbours(node, x, places, ids.dims, axis) ??
-    takePlaces(node, x, gatherPlaces(x.dims, places, ids.dims, axis))
-  );
+  return neighbours(node, x, places, ids.dims, axis) ?? entries(node, x, places, ids.dims, axis);
 }
 
 function gatherElements(node: NodeContext): Operand {
@@ -160,7 +172,7 @@ function tensorScatter(node: NodeContext): Operand {
 }
 
 /** Operators that pick or replace elements at known places, and embeddings by run-time ids. */
-export const importers: Importers = {
+export const importers: Importers = namedImporters({
   Gather: gather,
   GatherElements: gatherElements,
   GatherND: gatherNd,
@@ -171,4 +183,4 @@ export const importers: Importers = {
   OneHot: oneHot,
   ReverseSequence: reverseSequence,
   TensorScatter: tensorScatter,
-};
+});

@@ -3,6 +3,7 @@ import type { Importers, NodeContext } from "../context.js";
 import { forEachIndex } from "../fold/places.js";
 import { type AxisSample, sampleAxis } from "../grid-sample.js";
 import { Maths } from "../maths.js";
+import { namedImporters } from "../naming.js";
 import { elementCount, isFloat, type Operand } from "../operand.js";
 
 const kModes: ReadonlyMap<string, AxisSample["mode"]> = new Map([
@@ -161,8 +162,8 @@ function maxUnpool(node: NodeContext): Operand {
 }
 
 /** Operators that read images at computed places. */
-export const importers: Importers = {
+export const importers: Importers = namedImporters({
   GridSample: gridSample,
   AffineGrid: affineGrid,
   MaxUnpool: maxUnpool,
-};
+});

@@ -2,6 +2,7 @@ import type { Importers, NodeContext } from "../context.js";
 import type { EngineValue } from "../engine-graph.js";
 import { forEachIndex, wrapIndex } from "../fold/places.js";
 import { Maths } from "../maths.js";
+import { namedImporters } from "../naming.js";
 import { elementCount, isFloat, type Operand, sameDims } from "../operand.js";
 
 /** Known labels of (N, C, d…) inputs. */
@@ -85,7 +86,7 @@ function softmaxCrossEntropy(node: NodeContext): readonly Operand[] {
 }
 
 /** Losses with labels that are known at import. */
-export const importers: Importers = {
+export const importers: Importers = namedImporters({
   NegativeLogLikelihoodLoss: negativeLogLikelihood,
   SoftmaxCrossEntropyLoss: softmaxCrossEntropy,
-};
+});

@@ -4,6 +4,7 @@ import type { EngineValue } from "../engine-graph.js";
 import { isPadMode, padsOf } from "../fold/move.js";
 import { forEachIndex, type PadMode, padTable } from "../fold/places.js";
 import { Maths } from "../maths.js";
+import { namedImporters } from "../naming.js";
 import type { Operand } from "../operand.js";
 
 interface Pads {
@@ -104,4 +105,4 @@ function pad(node: NodeContext): Operand {
 }
 
 /** Pad of every opset. */
-export const importers: Importers = { Pad: pad };
+export const importers: Importers = namedImporters({ Pad: pad });

@@ -1,6 +1,7 @@
 import type { Importers, NodeContext } from "../context.js";
 import type { EngineValue } from "../engine-graph.js";
 import { Maths } from "../maths.js";
+import { namedImporters } from "../naming.js";
 import { isFloat, type Operand } from "../operand.js";
 import { type Activation, type Cell, recurrenceOf, run } from "../recurrence.js";
 
@@ -78,4 +79,4 @@ function lstm(node: NodeContext): readonly Operand[] {
 }
 
 /** Recurrent operators, unrolled over their steps. */
-export const importers: Importers = { RNN: rnn, GRU: gru, LSTM: lstm };
+export const importers: Importers = namedImporters({ RNN: rnn, GRU: gru, LSTM: lstm });

@@ -1,6 +1,7 @@
 import type { Importers, NodeContext, NodeImporter } from "../context.js";
 import type { EngineValue } from "../engine-graph.js";
 import { reducedAxes, reducedDims } from "../fold/reduce.js";
+import { namedImporters } from "../naming.js";
 import { isFloat } from "../operand.js";
 
 /** What is done to each value before, and to each result after, the engine's reduction. */
@@ -50,7 +51,7 @@ const square: Reduction["before"] = (node, value) =>
 const logarithm: Reduction["after"] = (node, value) => node.graph.unary(node.label, "log", value);
 
 /** ONNX's reductions of floats. */
-export const importers: Importers = {
+export const importers: Importers = namedImporters({
   ReduceSum: reduce({ op: "reduce_sum" }),
   ReduceMean: reduce({ op: "reduce_mean" }),
   ReduceMax: reduce({ op: "reduce_max" }),
@@ -61,4 +62,4 @@ export const importers: Importers = {
   ReduceLogSumExp: unless(null, "reduce_log_sum_exp"),
   ReduceSumSquare: reduce({ op: "reduce_sum", before: square }),
   ReduceLogSum: reduce({ op: "reduce_sum", after: logarithm }),
-};
+});

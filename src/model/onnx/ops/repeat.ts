@@ -3,13 +3,16 @@ import type { Importers, NodeContext } from "../context.js";
 import { floatArray, takeElements } from "../fold/array.js";
 import { dtypeOf } from "../fold/cast.js";
 import { triluPlaces } from "../fold/places.js";
+import { namedImporters } from "../naming.js";
 import { broadcastDims, isFloat, type Operand, sameDims } from "../operand.js";
 
 function expand(node: NodeContext): Operand {
   const x = node.input(0);
   const shape = node.integers(node.input(1), "shape");
   const dims = broadcastDims(x.dims, shape);
-  if (dims === undefined) return node.refuse(`(${x.dims.join()}) expanded to (${shape.join()})`);
+  if (dims === undefined || shape.some((size) => size < 0)) {
+    return node.refuse(`(${x.dims.join()}) expanded to (${shape.join()})`);
+  }
   if (sameDims(dims, x.dims)) return x;
   return node.result(node.graph.expand(node.label, node.plain(x), dims), dims, x.dtype);
 }
@@ -72,11 +75,11 @@ function range(node: NodeContext): Operand {
 }
 
 /** Operators that repeat, sum up or blank out along axes. */
-export const importers: Importers = {
+export const importers: Importers = namedImporters({
   Expand: expand,
   Tile: tile,
   Trilu: trilu,
   CumSum: cumSum,
   EyeLike: eyeLike,
   Range: range,
-};
+});
