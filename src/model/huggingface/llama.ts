@@ -95,6 +95,7 @@ export function buildLlama(
   const shape = readShape(config, context);
   const length = checkSequenceLength(options.sequenceLength, context);
   config.only("is_encoder_decoder", false);
+  config.only("rope_interleaved", false);
   checkWindow(config, mistral, length);
   config.finish();
   const names = namesOf(options.tensors.has("embed_tokens.weight") ? "" : "model.");

@@ -187,6 +187,7 @@ describe("what would change the computation is refused by name", () => {
     [llama, { rope_scaling: { rope_type: "yarn", factor: 2 } }, "rope_scaling.rope_type"],
     [llama, { rope_scaling: { type: "dynamic", factor: 2 } }, "rope_scaling.rope_type"],
     [llama, { partial_rotary_factor: 0.5 }, "partial_rotary_factor"],
+    [llama, { rope_interleaved: true }, "rope_interleaved"],
     [llama, { attn_logit_softcapping: 50 }, "attn_logit_softcapping"],
     [llama, { rope_parameters: { rope_type: "linear", factor: 2, odd: 1 } }, "rope_parameters.odd"],
     [llama, { auto_map: { AutoModel: "x.py" } }, "auto_map"],
