@@ -3,6 +3,7 @@ import { VERSION } from "../version.js";
 import { register as demo } from "./verbs/demo.js";
 import { register as doctor } from "./verbs/doctor.js";
 import { register as evaluate } from "./verbs/evaluate.js";
+import { register as exportModel } from "./verbs/export.js";
 import { register as fisher } from "./verbs/fisher.js";
 import { register as generate } from "./verbs/generate.js";
 import { register as mask } from "./verbs/mask.js";
@@ -20,7 +21,18 @@ export function createProgram(): Command {
     .showHelpAfterError("(--help lists the options)")
     .exitOverride();
   // In the order in which one would use them. Sub-commands inherit exitOverride only if it is set before.
-  for (const register of [demo, train, evaluate, fisher, mask, unlearn, generate, onnxTest, doctor])
+  for (const register of [
+    demo,
+    train,
+    evaluate,
+    fisher,
+    mask,
+    unlearn,
+    generate,
+    exportModel,
+    onnxTest,
+    doctor,
+  ])
     register(program);
   return program;
 }

@@ -47,7 +47,8 @@ function shapeOf(path: string, arch: string | undefined, options: OpenModelOptio
 export async function openAnyModel(path: string, options: OpenModelOptions = {}): Promise<Model> {
   const { sequenceLength } = options;
   if (await isFolder(path)) return openHuggingFaceModel(path, { sequenceLength });
-  if (/\.onnx$/i.test(path)) return openOnnxModel(path);
+  if (/\.onnx$/i.test(path))
+    return openOnnxModel(path, { sequenceLength, inputShape: options.inputShape });
   const metadata = await metadataOf(path);
   if (options.arch === undefined && isLlama2c(metadata)) {
     return openHuggingFaceModel(path, { sequenceLength });
