@@ -244,7 +244,10 @@ function lpNormalization(node: NodeContext): Operand {
   const value = node.form(input, used);
   const op = p === 1 ? "reduce_l1" : "reduce_l2";
   const norm = node.graph.reduce(node.label, op, value, [place ?? axis], true);
-  const made = node.graph.binary(node.label, "div", value, norm);
+  // Zeros stay zeros: where the norm is 0 it is divided by 1.
+  const isZero = node.graph.unary(node.label, "not", norm);
+  const divisor = node.emit("add", [norm, isZero], norm.shape);
+  const made = node.graph.binary(node.label, "div", value, divisor);
   return node.result(made, input.dims, input.dtype, used);
 }
 

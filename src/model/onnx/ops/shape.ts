@@ -1,5 +1,6 @@
 import type { OnnxArray } from "../../../io/onnx/model.js";
 import type { Importers, NodeContext } from "../context.js";
+import { castArray } from "../fold/cast.js";
 import {
   channelsLastPerm,
   constantOperand,
@@ -190,7 +191,12 @@ function constant(node: NodeContext): Operand {
 /** A run-time value in another type: of floats only the name changes, the engine has one real type. */
 function converted(node: NodeContext, input: Operand, dtype: Operand["dtype"]): Operand {
   if (dtype === input.dtype) return input;
-  if (input.kind === "constant") return node.refuse(`a constant as ${dtype}`);
+  if (input.kind === "constant") {
+    return constantOperand(castArray(input.array, dtype) ?? node.refuse(`a constant as ${dtype}`));
+  }
+  if (input.kind === "parameter" && isFloat(dtype) && holds(dtype, input.dtype)) {
+    return { ...input, dtype };
+  }
   const ids = !isFloat(input.dtype) && input.dtype !== "bool";
   if (ids && input.kind === "value" && (dtype === "int32" || dtype === "int64")) {
     return { ...input, dtype };
