@@ -48,6 +48,9 @@ export class Maths {
   /** (…, M, K) × (…, K, N), or (…, N, K) turned; leading sizes are broadcast by the engine and must be the first's. */
   matmul(a: EngineValue, b: EngineValue, transposeB = false): EngineValue {
     const columns = b.shape.at(transposeB ? -2 : -1) as number;
+    if (a.shape.at(-1) !== b.shape.at(transposeB ? -1 : -2)) {
+      this.#node.refuse(`a product of (${a.shape.join(", ")}) and (${b.shape.join(", ")})`);
+    }
     return this.#node.emit("matmul", [a, b], a.shape.with(-1, columns), {
       attributes: { transpose_a: false, transpose_b: transposeB },
     });

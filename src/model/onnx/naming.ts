@@ -9,9 +9,17 @@ function named(importer: NodeImporter): NodeImporter {
       if (error instanceof FishermaskError && error.details["node"] === undefined) {
         return node.refuse(error.message);
       }
+      // Sizes that do not fit together: no more than that is wrong with a file's node.
+      if (error instanceof RangeError || isPlain(error)) {
+        return node.refuse(`operands that do not fit: ${error.message}`);
+      }
       throw error;
     }
   };
+}
+
+function isPlain(error: unknown): error is Error {
+  return error instanceof Error && error.constructor === Error;
 }
 
 /** The importers with the node's name in every refusal: what they share with folding does not know it. */

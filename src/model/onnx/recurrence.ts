@@ -173,7 +173,13 @@ export function recurrenceOf(
   const [steps, batch] = batchFirst ? [second, first] : [first, second];
   const reads = directionsOf(node);
   const hidden = r.dims.at(-1) ?? 0;
-  const fits = [w, r].every(({ dims }) => dims[0] === reads.length && dims[1] === gates * hidden);
+  const fits = [w, r].every(
+    ({ dims }, i) =>
+      dims.length === 3 &&
+      dims[0] === reads.length &&
+      dims[1] === gates * hidden &&
+      dims[2] === (i === 0 ? x.dims[2] : hidden),
+  );
   if (x.dims.length !== 3 || !fits) node.refuse(`weights of sizes (${w.dims.join(", ")})`);
   if (["activation_alpha", "activation_beta"].some((name) => node.has(name))) {
     node.refuse("activations with parameters");

@@ -5,6 +5,7 @@ import { castFolders } from "./cast.js";
 import { createFolders } from "./create.js";
 import { elementwiseFolders } from "./elementwise.js";
 import { moveFolders } from "./move.js";
+import { productFolders } from "./product.js";
 import { reduceFolders } from "./reduce.js";
 import { selectFolders } from "./select.js";
 
@@ -14,6 +15,7 @@ const kFolders: ReadonlyMap<string, Folder> = new Map(
     castFolders,
     createFolders,
     moveFolders,
+    productFolders,
     reduceFolders,
     selectFolders,
   ].flatMap((folders: Folders) => Object.entries(folders)),

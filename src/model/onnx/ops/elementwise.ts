@@ -1,9 +1,12 @@
 import type { Aligned, Importers, NodeContext, NodeImporter } from "../context.js";
 import type { EngineValue } from "../engine-graph.js";
+import { namedImporters } from "../naming.js";
 import { elementCount, isFloat, type Operand, type ValueOperand } from "../operand.js";
 
 /** The largest finite f32: what the clip of opsets before 11 stops at where it is given no bound. */
 const kLargestF32 = 3.4028234663852886e38;
+
+const kCommutative: ReadonlySet<string> = new Set(["binary_add", "mul", "minimum", "maximum"]);
 
 function floats(node: NodeContext, operands: readonly Operand[]): void {
   const wrong = operands.find(({ dtype }) => !isFloat(dtype));
@@ -96,6 +99,10 @@ function slotShape(node: NodeContext, a: Operand, axis: number, size: number): r
 function binaryOf(node: NodeContext, op: string, a: Operand, b: Operand): Operand {
   const number = withNumber(node, op, a, b);
   if (number !== undefined) return number;
+  // PyTorch writes a layer's bias first.
+  if (a.kind === "parameter" && b.kind === "value" && kCommutative.has(op)) {
+    return binaryOf(node, op, b, a);
+  }
   const other = slotOther(node, a, b);
   if (other !== undefined) {
     const layout = node.layoutOf(a);
@@ -292,7 +299,7 @@ function selu(node: NodeContext): Operand {
 }
 
 /** ONNX's elementwise operators. Those of floats give the first operand's type; comparisons and logic give bool. */
-export const importers: Importers = {
+export const importers: Importers = namedImporters({
   Abs: unary("abs"),
   Neg: unary("neg"),
   Exp: unary("exp"),
@@ -355,4 +362,4 @@ export const importers: Importers = {
   Where: where,
   IsNaN: isNan,
   IsInf: isInf,
-};
+});

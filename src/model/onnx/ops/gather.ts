@@ -135,6 +135,7 @@ function compress(node: NodeContext): Operand {
 function oneHot(node: NodeContext): Operand {
   const [ids, depth, values] = [node.input(0), node.input(1), node.input(2)];
   const count = Math.trunc(node.scalar(depth, "depth"));
+  if (elementCount(values.dims) !== 2) node.refuse("values other than off and on");
   if (!(count >= 1) || elementCount(ids.dims) * count > 2 ** 26) node.refuse(`a depth of ${count}`);
   const places = oneHotPlaces(node.numbers(ids, "indices"), ids.dims, count, node.int("axis", -1));
   if (values.kind === "constant") {

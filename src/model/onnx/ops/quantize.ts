@@ -2,6 +2,7 @@ import type { OnnxDType } from "../../../io/onnx/model.js";
 import type { Importers, NodeContext } from "../context.js";
 import type { EngineValue } from "../engine-graph.js";
 import { Maths } from "../maths.js";
+import { namedImporters } from "../naming.js";
 import { elementCount, isFloat, type Operand } from "../operand.js";
 
 const kRanges: ReadonlyMap<OnnxDType, readonly [number, number]> = new Map([
@@ -45,7 +46,10 @@ function quantizeLinear(node: NodeContext): Operand {
   const [x, scale, zero] = [node.input(0), node.input(1), node.optional(2)];
   const dtype = zero?.dtype ?? "uint8";
   const range = kRanges.get(dtype);
-  if (range === undefined || !isFloat(x.dtype)) return node.refuse(`quantising to type ${dtype}`);
+  // A quotient rounded to half precision may fall on the other side of a half.
+  if (range === undefined || (x.dtype !== "float" && x.dtype !== "double")) {
+    return node.refuse(`quantising type ${x.dtype} to ${dtype}`);
+  }
   if (["output_dtype", "precision"].some((name) => node.has(name) && node.int(name) !== 0)) {
     node.refuse("an output_dtype or precision");
   }
@@ -58,7 +62,7 @@ function quantizeLinear(node: NodeContext): Operand {
 }
 
 /** Between floats and small integers. */
-export const importers: Importers = {
+export const importers: Importers = namedImporters({
   DequantizeLinear: dequantizeLinear,
   QuantizeLinear: quantizeLinear,
-};
+});

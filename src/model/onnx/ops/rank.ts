@@ -1,5 +1,6 @@
 import type { Importers, NodeContext } from "../context.js";
 import { Maths } from "../maths.js";
+import { namedImporters } from "../naming.js";
 import { elementCount, isFloat, type Operand } from "../operand.js";
 
 /** Every pair of an axis is compared: more than this many would cost too much. */
@@ -48,4 +49,4 @@ function topK(node: NodeContext): readonly Operand[] {
 }
 
 /** Ranking at run time. */
-export const importers: Importers = { TopK: topK };
+export const importers: Importers = namedImporters({ TopK: topK });

@@ -2,6 +2,7 @@ import { resample, type Taps } from "../axes.js";
 import type { Importers, NodeContext } from "../context.js";
 import { boolArray } from "../fold/array.js";
 import { forEachIndex } from "../fold/places.js";
+import { namedImporters } from "../naming.js";
 import { constantOperand, isFloat, type Operand } from "../operand.js";
 import { type AxisResize, resizeTaps } from "../resize-taps.js";
 
@@ -173,4 +174,4 @@ function resize(node: NodeContext): Operand {
 }
 
 /** Resize of every opset, and Upsample. */
-export const importers: Importers = { Resize: resize, Upsample: upsample };
+export const importers: Importers = namedImporters({ Resize: resize, Upsample: upsample });

@@ -1,5 +1,6 @@
 import type { Importers, NodeContext, NodeImporter } from "../context.js";
 import type { EngineValue } from "../engine-graph.js";
+import { namedImporters } from "../naming.js";
 import { elementCount, isFloat, type Operand, sameDims } from "../operand.js";
 
 /** y = 1 at the first largest value along the axis, else 0. Opsets before 13 take all sizes from the axis on as one. */
@@ -28,11 +29,16 @@ function flattenedAxis(
   return { value: node.graph.reshape(node.label, node.plain(x), matrix), axis: 1 };
 }
 
+/** Checks the type: a softmax in bfloat16 is rounded in ways that differ visibly. */
+function checkType(node: NodeContext, { dtype }: Operand): void {
+  if (!isFloat(dtype) || dtype === "bfloat16") node.refuse(`an operand of type ${dtype}`);
+}
+
 /** Softmax over one axis; opsets before 13 take all sizes from the axis on as one. */
 function softmax(op: string): NodeImporter {
   return (node) => {
     const x = node.input(0);
-    if (!isFloat(x.dtype)) node.refuse(`an operand of type ${x.dtype}`);
+    checkType(node, x);
     const { value, axis } = flattenedAxis(node, x);
     const result = node.graph.unary(node.label, op, value, { axis });
     const plain = sameDims(result.shape, x.dims)
@@ -43,8 +49,8 @@ function softmax(op: string): NodeImporter {
 }
 
 /** Softmax and its relatives. */
-export const importers: Importers = {
+export const importers: Importers = namedImporters({
   Softmax: softmax("softmax"),
   LogSoftmax: softmax("log_softmax"),
   Hardmax: hardmax,
-};
+});

@@ -166,6 +166,15 @@ describe("folding operators that make, reduce and choose", () => {
     expect(numbers(ids)).toEqual([1, 2, 3]);
   });
 
+  it("multiplies matrices of small integers around their zero points", () => {
+    const a = tensor("uint8", [2, 2], [1, 2, 3, 4]);
+    const b = tensor("uint8", [2, 1], [10, 20]);
+    const zeros = [tensor("uint8", [2], [1, 3]), tensor("uint8", [1], [5])];
+    const product = foldOne("MatMulInteger", [a, b, ...zeros]);
+    expect(product.dtype).toBe("int32");
+    expect(numbers(product)).toEqual([15, 15]);
+  });
+
   it("lists what is not 0, by axis", () => {
     const places = foldOne("NonZero", [int64([2, 2], [1, 0, 1, 1])]);
     expect(places.dims).toEqual([2, 3]);

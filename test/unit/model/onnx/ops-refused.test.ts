@@ -37,6 +37,13 @@ describe("operators that are refused by name", () => {
     ["ReduceSum", [q, int64([1], [4])], {}, "axis"],
     ["Gelu", [q], { attributes: { approximate: "sigmoid" }, opset: 20 }, "sigmoid"],
     ["NegativeLogLikelihoodLoss", [floats([1, 2], [0, 0]), int64([1], [2])], {}, "index"],
+    [
+      "LSTM",
+      [counting([1, 1, 2]), counting([1, 4, 3]), counting([1, 4, 1])],
+      {},
+      "weights of sizes",
+    ],
+    ["OneHot", [int64([1], [0]), int64([], [2]), floats([1, 1, 3], [0, 1, 2])], {}, "off and on"],
     ["TopK", [counting([600]), int64([1], [1])], {}, "600"],
   ] as const)("%s", async (opType, inputs, options, word) => {
     expect(await refusal(opType, inputs, options as NodeOptions)).toContain(word);

@@ -37,8 +37,19 @@ describe("elementwise operators", () => {
     expect(imported.graph.nodes.some(({ op }) => op === "parameter")).toBe(false);
   });
 
+  it("takes a bias that stands first as a slot, too, but no difference's", async () => {
+    const [bias, x] = [initializer(floats([2], [10, 20])), floats([2, 2], [1, 2, 3, 4])];
+    const sum = await runNode("Add", [bias, x]);
+    expect(sum.outputs[0]?.values).toEqual([11, 22, 13, 24]);
+    expect(sum.imported.graph.nodes.map(({ op }) => op)).toEqual(["binary_add"]);
+    expect(await values("Sub", [bias, x])).toEqual([9, 18, 7, 16]);
+  });
+
   it("subtracts from and multiplies with numbers", async () => {
     expect(await values("Sub", [int64([], [1]), int64([], [3])])).toEqual([-2]);
+    expect(await values("Sub", [initializer(floats([], [1])), floats([2], [3, 5])])).toEqual([
+      -2, -4,
+    ]);
     expect(await values("Mean", [floats([2], [1, 2]), floats([2], [3, 5])])).toEqual([2, 3.5]);
   });
 
