@@ -2,6 +2,7 @@ import type { ArchitectureFamily, ArchitectureOptions } from "./architecture.js"
 import { architecture as densenet } from "./architectures/densenet.js";
 import { architecture as densenetCifar } from "./architectures/densenet-cifar.js";
 import { architecture as googlenet } from "./architectures/googlenet.js";
+import { architecture as googlenetCifar } from "./architectures/googlenet-cifar.js";
 import { architecture as lenet } from "./architectures/lenet.js";
 import { architecture as mlp } from "./architectures/mlp.js";
 import { architecture as resnet } from "./architectures/resnet.js";
@@ -31,6 +32,7 @@ const kFamilies: readonly ArchitectureFamily[] = [
   densenet,
   densenetCifar,
   googlenet,
+  googlenetCifar,
   torchvisionVit,
   timmVit,
 ];

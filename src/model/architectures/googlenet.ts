@@ -8,9 +8,13 @@ const kEpsilon = 0.001;
 const kDropout = 0.2;
 
 /** Channels of an inception: 1 × 1; before and after the 3 × 3; before and after the "5 × 5"; after the pool. */
-type Widths = readonly [number, number, number, number, number, number];
+export type InceptionWidths = readonly [number, number, number, number, number, number];
 
-const kStages: readonly (readonly (readonly [name: string, widths: Widths])[])[] = [
+/** By stage; a pool stands between two stages. */
+export const GOOGLENET_STAGES: readonly (readonly (readonly [
+  name: string,
+  widths: InceptionWidths,
+])[])[] = [
   [
     ["3a", [64, 96, 128, 16, 32, 32]],
     ["3b", [128, 128, 192, 32, 96, 64]],
@@ -53,7 +57,7 @@ function ceilPool(b: GraphBuilder, name: string, x: string, kernel: number): str
   return b.maxPool2d(name, x, { kernel, stride: 2, padding });
 }
 
-function inception(b: GraphBuilder, name: string, x: string, widths: Widths): string {
+function inception(b: GraphBuilder, name: string, x: string, widths: InceptionWidths): string {
   const [one, reduceThree, three, reduceFive, five, pooled] = widths;
   const pair = (branch: string, reduce: number, out: number): string => {
     const reduced = basicConv(b, `${name}.${branch}.0`, x, { out: reduce, kernel: 1 });
@@ -74,8 +78,9 @@ function stem(b: GraphBuilder, input: string): string {
 }
 
 /**
- * GoogLeNet with batch norm under torchvision's names: conv1.conv, conv1.bn, …, inception3a.branch2.0.conv, …, fc. At
- * least 15 × 15 pixels. Its auxiliary heads (aux1, aux2) serve training alone and are not part of the graph.
+ * GoogLeNet with batch norm under torchvision's names: conv1.conv, conv1.bn, …, inception3a.branch2.0.conv, …, fc.
+ * torchvision asks for at least 15 × 15 pixels. Its auxiliary heads (aux1, aux2) serve training alone and are not part of
+ * the graph.
  *
  * torchvision's own weights are meant for `transform_input`, which rescales an image from ImageNet's mean and deviation to
  * 0.5 and 0.5 before the first layer. That is no layer here: give such images as --normalize '0.5,0.5,0.5/0.5,0.5,0.5',
@@ -90,7 +95,7 @@ export const architecture = defineArchitecture({
     imageShape(options);
     const b = new GraphBuilder(name);
     let x = stem(b, b.input("input", options.inputShape));
-    kStages.forEach((stage, i) => {
+    GOOGLENET_STAGES.forEach((stage, i) => {
       if (i > 0) x = ceilPool(b, `maxpool${i + 2}`, x, i === 1 ? 3 : 2);
       for (const [which, widths] of stage) x = inception(b, `inception${which}`, x, widths);
     });

@@ -1,5 +1,8 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { ArchitectureOptions } from "../../../src/model/architecture.js";
+import { servesTrainingAlone } from "../../../src/model/architectures/kept-tensors.js";
 import { architectures, getArchitecture } from "../../../src/model/architectures.js";
 import type { Graph } from "../../../src/model/graph.js";
 import { expectError } from "./errors.js";
@@ -103,9 +106,12 @@ describe("vgg", () => {
 
   // What torchvision's documentation gives for its ImageNet weights.
   it.each([
+    ["vgg11", 132_863_336],
+    ["vgg19", 143_667_240],
     ["vgg11_bn", 132_868_840],
     ["vgg13_bn", 133_053_736],
     ["vgg16_bn", 138_365_992],
+    ["vgg19_bn", 143_678_248],
   ])("%s at 224 × 224 has torchvision's %i parameters", (name, parameters) => {
     const graph = getArchitecture(name).build({ inputShape: [224, 224, 3], classes: 1000 });
     expect(count(graph)).toBe(parameters);
@@ -116,12 +122,140 @@ describe("vgg", () => {
     const { build } = getArchitecture("vgg16_bn");
     const graph = build({ inputShape: [64, 96, 3], classes: 200 });
     expect(shapes(graph)["classifier.0.weight"]).toEqual([200, 512]);
+    const large = build({ inputShape: [448, 224, 3], classes: 200 });
+    expect(shapes(large)["classifier.0.weight"]).toEqual([4096, 25_088]);
+    const pool = large.nodes.find((n) => n.op === "avg_pool2d");
+    expect(pool?.attributes).toMatchObject({
+      kernel: [2, 1],
+      stride: [2, 1],
+      padding: [0, 0, 0, 0],
+    });
     expectError(
       () => build({ inputShape: [28, 28, 3], classes: 2 }),
       "ERR_FM_ARGUMENT",
       "inputShape",
       "(28, 28, 3)",
     );
+  });
+});
+
+interface StateDicts {
+  readonly classes: number;
+  readonly networks: Readonly<
+    Record<string, { readonly side: number; readonly tensors: number; readonly sha256: string }>
+  >;
+}
+const kStateDicts = JSON.parse(
+  readFileSync("test/fixtures/parity/torchvision/state-dicts.json", "utf8"),
+) as StateDicts;
+
+/** How the oracle sums up a state dict: its lines "name (sizes)", sorted. */
+function digest(graph: Graph): { readonly tensors: number; readonly sha256: string } {
+  const lines = graph.parameters.map((p) => `${p.name} (${p.shape.join(", ")})`).sort();
+  const sha256 = createHash("sha256").update(lines.join("\n")).digest("hex");
+  return { tensors: lines.length, sha256 };
+}
+
+describe("the state dicts of torchvision and timm", () => {
+  // "vgg11 small" and "vit_b_16 at 384" are forms of one architecture; aux heads are the next test's.
+  const names = Object.keys(kStateDicts.networks).filter((name) => !name.endsWith("with aux"));
+
+  it.each(names)("%s: every name and shape", (name) => {
+    const { side, ...wanted } = kStateDicts.networks[name] as StateDicts["networks"][string];
+    const options = { inputShape: [side, side, 3], classes: kStateDicts.classes };
+    const { build } = getArchitecture(name.split(" ")[0] as string);
+    expect(digest(build(options))).toEqual(wanted);
+  });
+
+  it("googlenet: the auxiliary heads serve training alone", () => {
+    const { networks } = kStateDicts;
+    const heads = ["aux1", "aux2"].flatMap((head) => [
+      ...["weight", "bias", "running_mean", "running_var"].map((slot) => `${head}.conv.bn.${slot}`),
+      ...["conv.conv.weight", "fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"].map(
+        (slot) => `${head}.${slot}`,
+      ),
+    ]);
+    const count = (name: string): number => networks[name]?.tensors ?? Number.NaN;
+    expect(count("googlenet with aux") - count("googlenet")).toBe(heads.length);
+    for (const name of heads) {
+      expect(servesTrainingAlone("googlenet", name), name).toBe(true);
+      expect(servesTrainingAlone("resnet18", name), name).toBe(false);
+    }
+    expect(servesTrainingAlone("googlenet", "aux3.fc1.weight")).toBe(false);
+    expect(servesTrainingAlone("googlenet", "inception3a.aux1.weight")).toBe(false);
+    expect(servesTrainingAlone("toString", "aux1.fc1.weight")).toBe(false);
+  });
+});
+
+describe("googlenet", () => {
+  // Sizes after ceil((n − k)/2) + 1, as PyTorch's ceil_mode; 56 and 112 leave a pixel over, 47 → 24 → 12 → 6 too.
+  it.each([
+    [224, [112, 56, 28, 14, 7]],
+    [47, [24, 12, 6, 3, 2]],
+    [33, [17, 8, 4, 2, 1]],
+    [15, [8, 4, 2, 1, 1]],
+  ])("pools an image of %i pixels with ceil_mode", (side, sizes) => {
+    const graph = getArchitecture("googlenet").build({ inputShape: [side, side, 3], classes: 10 });
+    const pools = graph.nodes.filter((n) => /^maxpool\d$/.test(n.name));
+    const covered = pools.map((n, i) => {
+      const [, , bottom = 0] = n.attributes["padding"] as readonly number[];
+      const [kernel = 0] = n.attributes["kernel"] as readonly number[];
+      return ((sizes[i] as number) + bottom - kernel) / 2 + 1;
+    });
+    expect(covered).toEqual(sizes.slice(1));
+  });
+
+  it("has batch norms of ε 0.001 and refuses images that its pools use up", () => {
+    const { build } = getArchitecture("googlenet");
+    const norms = build(kCifar).nodes.filter((n) => n.op === "batch_norm");
+    expect(new Set(norms.map((n) => n.attributes["epsilon"]))).toEqual(new Set([0.001]));
+    expectError(() => build({ inputShape: [4, 4, 3], classes: 2 }), "ERR_FM_SHAPE", "maxpool2");
+  });
+});
+
+describe("the CIFAR form of resnet", () => {
+  it.each([18, 34, 50])("of depth %i has another stem and all other tensors alike", (depth) => {
+    const { "conv1.weight": stem, ...rest } = shapes(
+      getArchitecture(`resnet${depth}`).build(kCifar),
+    );
+    const small = getArchitecture(`resnet${depth}_cifar`).build(kCifar);
+    const { "conv1.weight": smallStem, ...smallRest } = shapes(small);
+    expect([stem, smallStem]).toEqual([
+      [64, 3, 7, 7],
+      [64, 3, 3, 3],
+    ]);
+    expect(smallRest).toEqual(rest);
+    expect(small.nodes.some((n) => n.op === "max_pool2d")).toBe(false);
+  });
+});
+
+describe("vision transformers", () => {
+  it("have a position for each patch and the class token, at any size that patches fill", () => {
+    const { build } = getArchitecture("vit_small_patch16_224");
+    const graph = build({ inputShape: [64, 96, 3], classes: 5 });
+    expect(shapes(graph)["pos_embed"]).toEqual([1, 25, 384]);
+    expectError(
+      () => build({ inputShape: [64, 100, 3], classes: 5 }),
+      "ERR_FM_ARGUMENT",
+      "multiples of 16",
+      "(64, 100, 3)",
+    );
+  });
+
+  it("read query, key and value from one linear layer", () => {
+    const graph = getArchitecture("vit_b_16").build({ inputShape: [32, 32, 3], classes: 5 });
+    const mix = graph.nodes.find((n) => n.op === "attention");
+    const slices = mix?.inputs.map((input) => graph.nodes.find((n) => n.outputs.includes(input)));
+    expect(slices?.map((n) => n?.attributes["starts"])).toEqual([
+      [0, 0],
+      [0, 768],
+      [0, 1536],
+    ]);
+    const fused = graph.nodes.find((n) => n.outputs[0] === slices?.[0]?.inputs[0]);
+    expect(fused?.parameters).toEqual({
+      weight: "encoder.layers.encoder_layer_0.self_attention.in_proj_weight",
+      bias: "encoder.layers.encoder_layer_0.self_attention.in_proj_bias",
+    });
   });
 });
 
