@@ -1,0 +1,85 @@
+// pad: a constant around x, along any size.
+// Shapes:     x (N, s_0, …), y (N, before_0 + s_0 + after_0, …).
+// Attributes: before, after: per size, 0 or more; value (default 0).
+// Accumulate: grad x as asked.   Deterministic: yes.
+#include "ops/move_kernel.h"
+#include "ops/moved_shape.h"
+#include "ops/window.h"
+
+namespace fishermask {
+namespace {
+
+Shape padded_shape(const NodeSpec& node) {
+  Shape output = node.inputs[0].shape;
+  const auto rank = static_cast<std::int64_t>(output.size());
+  const std::vector<std::int64_t> before = node.attributes.integers("before", rank);
+  const std::vector<std::int64_t> after = node.attributes.integers("after", rank);
+  for (std::size_t d = 0; d < output.size(); ++d) {
+    node.check(before[d] >= 0 && after[d] >= 0 &&
+                   !__builtin_add_overflow(output[d], before[d], &output[d]) &&
+                   !__builtin_add_overflow(output[d], after[d], &output[d]),
+               "expected padding of 0 or more that fits 63 bits but received before ",
+               shape_text(before), " and after ", shape_text(after));
+  }
+  (void)element_count(output);
+  return output;
+}
+
+std::vector<ValueSpec> infer(const NodeSpec& node) {
+  check_real_inputs(node);
+  check_no_empty_input(node);
+  (void)node.attributes.number("value", 0.0);
+  return {{padded_shape(node), node.inputs[0].dtype}};
+}
+
+std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
+  const Shape& input = node.inputs[0].shape;
+  const Shape output = padded_shape(node);
+  const std::vector<std::int64_t> before = node.attributes.integers("before", -1);
+  const std::vector<std::int64_t> from = strides_of(input);
+  const std::vector<std::int64_t> to = strides_of(output);
+  std::vector<StridedAxis> axes;
+  std::int64_t offset = 0;
+  for (std::size_t d = 0; d < input.size(); ++d) {
+    axes.push_back({input[d], from[d], to[d]});
+    offset += before[d] * to[d];
+  }
+  const std::int64_t from_count = element_count(input);
+  const std::int64_t to_count = element_count(output);
+  Move move = {.map = StridedMap(std::move(axes), 0, from_count, offset, to_count)};
+  if (to_count > from_count) move.elsewhere = node.attributes.number("value", 0.0);
+  return make_move_kernel(std::move(move), dtype);
+}
+
+SampleCase row(const char* name, const Shape& input, const Shape& before, const Shape& after,
+               double value, std::int64_t batch = 3) {
+  return {.name = name,
+          .inputs = {input},
+          .attributes = {{"before", before}, {"after", after}, {"value", value}},
+          .batch = batch};
+}
+
+OpDefinition pad() {
+  OpDefinition op;
+  op.name = "pad";
+  op.attributes = {"before", "after", "value"};
+  op.infer = infer;
+  op.make_reference = make_reference;
+  op.cases = {
+      row("image", {4, 5, 3}, {1, 2, 0}, {3, 0, 0}, 0.0),
+      row("channels, with a value", {3, 2, 7}, {0, 0, 1}, {0, 0, 4}, -1.5, 2),
+      row("vector, batch of one", {6}, {0}, {5}, 2.0, 1),
+      row("nothing", {3, 4}, {0, 0}, {0, 0}, 7.0),
+      {.name = "without a value",
+       .inputs = {{2, 3}},
+       .attributes = {{"before", Shape{1, 0}}, {"after", Shape{0, 1}}}},
+      row("scalar", {}, {}, {}, 1.0),
+      row("several blocks", {60, 70, 5}, {1, 1, 1}, {2, 2, 2}, 0.5),
+  };
+  return op;
+}
+
+FM_REGISTER_OP(pad())
+
+}  // namespace
+}  // namespace fishermask

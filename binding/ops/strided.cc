@@ -1,0 +1,149 @@
+#include "ops/strided.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/parallel.h"
+
+namespace fishermask {
+namespace {
+
+constexpr std::int64_t kGrain = 1 << 14;  // elements worth a thread
+constexpr std::int64_t kTile = 16;        // a cache line of f32
+constexpr std::int64_t kBlockElements = 1 << 12;
+
+// Outer axes, then blocks of at most `chunk` rows of runs.
+struct Walk {
+  std::vector<StridedAxis> outer;
+  StridedAxis rows;
+  StridedAxis run;
+  bool transposed = false;  // rows are contiguous in `from`, runs in `to`
+  std::int64_t chunk = 1;
+  std::int64_t chunks = 1;
+  std::int64_t items = 1;
+};
+
+Walk walk_of(std::vector<StridedAxis> axes) {
+  std::stable_sort(axes.begin(), axes.end(), [](const StridedAxis& a, const StridedAxis& b) {
+    return std::abs(a.to) > std::abs(b.to);
+  });
+  Walk walk;
+  walk.outer = joined_axes(axes);
+  if (!walk.outer.empty()) {
+    walk.run = walk.outer.back();
+    walk.outer.pop_back();
+  }
+  if (!walk.outer.empty()) {
+    auto rows = walk.outer.end() - 1;
+    if (std::abs(walk.run.from) > 1) {
+      const auto contiguous = std::find_if(walk.outer.begin(), walk.outer.end(),
+                                           [](const StridedAxis& a) { return a.from == 1; });
+      walk.transposed = contiguous != walk.outer.end();
+      if (walk.transposed) rows = contiguous;
+    }
+    walk.rows = *rows;
+    walk.outer.erase(rows);
+  }
+  walk.chunk = walk.transposed ? kTile : std::max<std::int64_t>(kBlockElements / walk.run.size, 1);
+  walk.chunk = std::min(walk.chunk, walk.rows.size);
+  walk.chunks = (walk.rows.size + walk.chunk - 1) / walk.chunk;
+  walk.items = walk.chunks;
+  for (const StridedAxis& axis : walk.outer) walk.items *= axis.size;
+  return walk;
+}
+
+template <typename T>
+void copy_run(const StridedAxis& run, const T* from, T* to, bool add) {
+  if (add) {
+    for (std::int64_t i = 0; i < run.size; ++i) to[i * run.to] += from[i * run.from];
+  } else if (run.from == 1 && run.to == 1) {
+    std::copy_n(from, run.size, to);
+  } else if (run.from == 0 && run.to == 1) {
+    std::fill_n(to, run.size, *from);
+  } else {
+    for (std::int64_t i = 0; i < run.size; ++i) to[i * run.to] = from[i * run.from];
+  }
+}
+
+template <typename T>
+void copy_tile(const StridedAxis& rows, const StridedAxis& run, const T* from, T* to, bool add) {
+  for (std::int64_t i = 0; i < run.size; ++i) {
+    const T* column = from + i * run.from;
+    T* target = to + i * run.to;
+    for (std::int64_t r = 0; r < rows.size; ++r) {
+      T& element = target[r * rows.to];
+      element = add ? element + column[r] : column[r];
+    }
+  }
+}
+
+template <typename T>
+void copy_item(const Walk& walk, std::int64_t item, const T* from, T* to, bool add) {
+  const std::int64_t first = item % walk.chunks * walk.chunk;
+  std::int64_t rest = item / walk.chunks;
+  from += first * walk.rows.from;
+  to += first * walk.rows.to;
+  for (auto axis = walk.outer.rbegin(); axis != walk.outer.rend(); ++axis) {
+    from += rest % axis->size * axis->from;
+    to += rest % axis->size * axis->to;
+    rest /= axis->size;
+  }
+  StridedAxis rows = walk.rows;
+  rows.size = std::min(walk.chunk, rows.size - first);
+  if (walk.transposed) {
+    copy_tile(rows, walk.run, from, to, add);
+    return;
+  }
+  for (std::int64_t r = 0; r < rows.size; ++r) {
+    copy_run(walk.run, from + r * rows.from, to + r * rows.to, add);
+  }
+}
+
+}  // namespace
+
+std::vector<StridedAxis> joined_axes(const std::vector<StridedAxis>& axes) {
+  std::vector<StridedAxis> joined;
+  for (const StridedAxis& axis : axes) {
+    if (axis.size == 1) continue;
+    if (!joined.empty() && joined.back().from == axis.from * axis.size &&
+        joined.back().to == axis.to * axis.size) {
+      joined.back() = {joined.back().size * axis.size, axis.from, axis.to};
+    } else {
+      joined.push_back(axis);
+    }
+  }
+  return joined;
+}
+
+StridedMap::StridedMap(std::vector<StridedAxis> axes, std::int64_t from_offset,
+                       std::int64_t from_count, std::int64_t to_offset, std::int64_t to_count)
+    : axes_(std::move(axes)),
+      from_offset_(from_offset),
+      from_count_(from_count),
+      to_offset_(to_offset),
+      to_count_(to_count) {}
+
+StridedMap StridedMap::reversed() const {
+  std::vector<StridedAxis> axes = axes_;
+  for (StridedAxis& axis : axes) std::swap(axis.from, axis.to);
+  return {std::move(axes), to_offset_, to_count_, from_offset_, from_count_};
+}
+
+template <typename T>
+void StridedMap::copy(std::int64_t batch, const T* from, T* to, bool add) const {
+  std::vector<StridedAxis> axes = {{batch, from_count_, to_count_}};
+  axes.insert(axes.end(), axes_.begin(), axes_.end());
+  const Walk walk = walk_of(std::move(axes));
+  const std::int64_t elements = walk.chunk * walk.run.size;
+  const std::int64_t grain = std::max<std::int64_t>(kGrain / elements, 1);
+  parallel_for(walk.items, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t item = begin; item < end; ++item) {
+      copy_item(walk, item, from + from_offset_, to + to_offset_, add);
+    }
+  });
+}
+
+template void StridedMap::copy(std::int64_t, const float*, float*, bool) const;
+template void StridedMap::copy(std::int64_t, const double*, double*, bool) const;
+
+}  // namespace fishermask

@@ -1,0 +1,80 @@
+// transpose: the sizes in another order, y[i_perm[0], i_perm[1], …] = x[i_0, i_1, …].
+// Shapes:     x (N, s_0, s_1, …), y (N, s_perm[0], s_perm[1], …).
+// Attributes: perm: each of 0 … rank − 1 once (negative ones from the end).
+// Accumulate: grad x as asked.   Deterministic: yes.
+#include "ops/move_kernel.h"
+#include "ops/moved_shape.h"
+#include "ops/window.h"
+
+namespace fishermask {
+namespace {
+
+std::vector<std::size_t> order_of(const NodeSpec& node) {
+  const Shape& input = node.inputs[0].shape;
+  const std::vector<std::int64_t> perm = node.attributes.integers("perm", -1);
+  const auto rank = static_cast<std::int64_t>(input.size());
+  node.check(perm.size() == input.size(), "expected ", rank, " axes for 'perm' but received ",
+             shape_text(perm));
+  std::vector<bool> seen(input.size());
+  std::vector<std::size_t> order;
+  for (const std::int64_t axis : perm) {
+    node.check(axis >= -rank && axis < rank, "expected axes in [", -rank, ", ", rank,
+               ") for 'perm' but received ", shape_text(perm));
+    order.push_back(static_cast<std::size_t>(axis < 0 ? axis + rank : axis));
+    node.check(!seen[order.back()], "expected each axis once for 'perm' but received ",
+               shape_text(perm));
+    seen[order.back()] = true;
+  }
+  return order;
+}
+
+std::vector<ValueSpec> infer(const NodeSpec& node) {
+  check_real_inputs(node);
+  check_no_empty_input(node);
+  Shape output;
+  for (const std::size_t axis : order_of(node)) output.push_back(node.inputs[0].shape[axis]);
+  return {{output, node.inputs[0].dtype}};
+}
+
+std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
+  const Shape& input = node.inputs[0].shape;
+  const std::vector<std::size_t> order = order_of(node);
+  const std::vector<std::int64_t> from = strides_of(input);
+  const std::vector<std::int64_t> to = strides_of(infer(node)[0].shape);
+  std::vector<StridedAxis> axes;
+  for (std::size_t d = 0; d < order.size(); ++d) {
+    axes.push_back({input[order[d]], from[order[d]], to[d]});
+  }
+  const std::int64_t count = element_count(input);
+  return make_move_kernel({.map = StridedMap(std::move(axes), 0, count, 0, count)}, dtype);
+}
+
+SampleCase row(const char* name, const Shape& input, const Shape& perm, std::int64_t batch = 3) {
+  return {.name = name, .inputs = {input}, .attributes = {{"perm", perm}}, .batch = batch};
+}
+
+OpDefinition transpose() {
+  OpDefinition op;
+  op.name = "transpose";
+  op.attributes = {"perm"};
+  op.infer = infer;
+  op.make_reference = make_reference;
+  op.cases = {
+      row("image to channels first", {5, 7, 19}, {2, 0, 1}),
+      row("channels first to image", {19, 5, 7}, {1, 2, 0}, 2),
+      row("heads before tokens", {11, 3, 5}, {1, 0, 2}),
+      row("matrix, batch of one", {33, 18}, {1, 0}, 1),
+      row("negative axes", {3, 4, 5}, {-1, 0, -2}),
+      row("five sizes", {2, 3, 1, 4, 5}, {3, 1, 4, 2, 0}, 2),
+      row("sizes of one alone", {1, 6, 1}, {2, 1, 0}),
+      row("identity", {4, 3}, {0, 1}, 2),
+      row("scalar", {}, {}),
+      row("several blocks", {70, 3, 90}, {2, 1, 0}),
+  };
+  return op;
+}
+
+FM_REGISTER_OP(transpose())
+
+}  // namespace
+}  // namespace fishermask
