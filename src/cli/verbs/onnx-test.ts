@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { type ConformanceRow, reportOf, runConformance } from "../../model/onnx/conformance.js";
 import { addCommon, type CommonOptions } from "../options.js";
+import type { ProgressStage } from "../progress.js";
 import { Session } from "../session.js";
 import { formatTable } from "../table.js";
 
@@ -48,14 +49,16 @@ function tableOf(rows: readonly ConformanceRow[]): string {
 
 async function run(folder: string, options: CommonOptions): Promise<void> {
   const session = new Session(options);
+  let stage: ProgressStage | undefined;
   const rows = await runConformance(folder, {
     threads: options.threads,
     signal: session.signal,
     onProgress: (done, total) => {
-      if (done === 1) session.stage("ONNX tests", total);
-      session.report(done);
+      stage ??= session.progress.stage("ONNX tests", total, "tests");
+      stage.update(done);
     },
   });
+  stage?.done();
   session.finish(reportOf(rows), tableOf(rows));
 }
 

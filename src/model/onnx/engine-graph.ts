@@ -118,6 +118,7 @@ export class EngineGraph {
   readonly #names = new Set<string>();
   readonly #parameterNames = new Set<string>();
   readonly #values = new Map<string, EngineValue>();
+  readonly #reshapes = new Map<string, EngineValue>();
   readonly #constants = new Map<OnnxArray, Map<string, EngineValue>>();
   readonly #parameterValues = new Map<string, EngineValue>();
 
@@ -141,9 +142,12 @@ export class EngineGraph {
     options: EmitOptions = {},
   ): EngineValue {
     const name = this.unique(`${label}/${op}`);
+    // Without broadcasting the sum has an op of its own, which may write over its operand.
+    const [a, b] = inputs;
+    const isSum = op === "binary_add" && a !== undefined && b !== undefined;
     this.nodes.push({
       name,
-      op,
+      op: isSum && sameDims(a.shape, b.shape) ? "add" : op,
       inputs: inputs.map((input) => input.name),
       outputs: [name],
       parameters: options.parameters ?? {},
@@ -266,7 +270,12 @@ export class EngineGraph {
     if (elementCount(value.shape) !== elementCount(shape)) {
       throw new Error(`reshape of (${value.shape.join()}) to (${shape.join()})`);
     }
-    return this.emit(label, "reshape", [value], shape, { attributes: { shape } });
+    // Back to what it was made from costs nothing.
+    const maker = this.#reshapes.get(value.name);
+    if (maker !== undefined && sameDims(maker.shape, shape)) return maker;
+    const made = this.emit(label, "reshape", [value], shape, { attributes: { shape } });
+    this.#reshapes.set(made.name, maker ?? value);
+    return made;
   }
 
   transpose(label: string, value: EngineValue, perm: readonly number[]): EngineValue {

@@ -46,7 +46,11 @@ function flattened(
   const isImage = input.dims.length === 4 && input.dims[0] === 1;
   if (!isVector || !isImage || input.kind !== "value") return undefined;
   if (input.forms.has("plain") || !input.forms.has("channelsLast")) return undefined;
-  const made = node.emit("flatten", [node.channelsLast(input)], dims.slice(1));
+  const image = node.channelsLast(input);
+  const isPoint = image.shape[0] === 1 && image.shape[1] === 1;
+  const made = isPoint
+    ? node.graph.reshape(node.label, image, dims.slice(1))
+    : node.emit("flatten", [image], dims.slice(1));
   return node.result(made, dims, input.dtype, "unbatched");
 }
 
