@@ -1,0 +1,61 @@
+// where: y = a where the condition is not 0, else b; elementwise.
+// Shapes:     condition, a and b broadcast to y (NumPy's broadcasting over the sample's sizes).
+// Gradients:  to the operand that was taken; the condition gets 0.
+// Deterministic: yes.
+#include "ops/broadcast_kernel.h"
+
+namespace fishermask {
+namespace {
+
+template <typename T>
+struct Where {
+  static constexpr std::size_t kOperands = 3;
+  static constexpr std::array<bool, 3> kPasses = {false, true, true};
+  static T value(T condition, T a, T b) { return condition != T{0} ? a : b; }
+  template <std::size_t K>
+  static T passed(T grad_output, T condition, T /*a*/, T /*b*/) {
+    return (condition != T{0}) == (K == 1) ? grad_output : T{0};
+  }
+};
+
+std::vector<ValueSpec> infer(const NodeSpec& node) {
+  check_real_inputs(node);
+  std::optional<Shape> output = node.inputs[0].shape;
+  for (std::size_t k = 1; k < node.inputs.size(); ++k) {
+    const Shape before = *output;
+    output = broadcast_shapes(before, node.inputs[k].shape);
+    node.check(output.has_value(), "expected inputs that broadcast but input ", k, " is ",
+               shape_text(node.inputs[k].shape), " and those before it ", shape_text(before));
+  }
+  node.check(output->size() <= kMostRank, "expected at most ", kMostRank, " sizes but received ",
+             shape_text(*output));
+  return {{*output, node.inputs[0].dtype}};
+}
+
+std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
+  if (dtype == DType::kF64) return std::make_unique<BroadcastKernel<double, Where<double>>>(node);
+  return std::make_unique<BroadcastKernel<float, Where<float>>>(node);
+}
+
+OpDefinition where() {
+  OpDefinition op;
+  op.name = "where";
+  op.min_inputs = op.max_inputs = 3;
+  op.backward_needs_inputs = true;
+  op.nonlinear = true;
+  op.infer = infer;
+  op.make_reference = make_reference;
+  op.cases = {
+      {.name = "one shape", .inputs = {{5, 7}, {5, 7}, {5, 7}}},
+      {.name = "a scalar for b", .inputs = {{3, 4, 5}, {3, 4, 5}, {}}, .batch = 2},
+      {.name = "condition along the rows", .inputs = {{4, 1}, {4, 6}, {4, 6}}, .batch = 1},
+      {.name = "all three repeated", .inputs = {{3, 1, 1}, {4, 1}, {5}}},
+      {.name = "condition alone has the shape", .inputs = {{2, 70}, {1}, {2, 1}}},
+  };
+  return op;
+}
+
+FM_REGISTER_OP(where())
+
+}  // namespace
+}  // namespace fishermask
