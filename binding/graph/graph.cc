@@ -60,6 +60,10 @@ Attribute attribute(const Json& value, const std::string& where) {
   return value.get<std::vector<double>>();
 }
 
+// The slots that hold an operand (op `parameter`'s value, the other side of arithmetic or of a
+// product) rather than weights: an imported model has constants there.
+bool may_be_constant(const std::string& slot) { return slot == "value" || slot == "other"; }
+
 Json parse_json(std::string_view text) {
   const Json::parser_callback_t shallow = [](int depth, Json::parse_event_t, Json&) {
     FM_CHECK(depth <= kMaxJsonDepth, GRAPH, "the graph's JSON is nested too deeply");
@@ -198,9 +202,10 @@ class GraphReader {
       FM_CHECK(found != graph_.parameter_names_.end(), GRAPH, where, " uses parameter '",
                name.get<std::string>(), "', which is not declared");
       Parameter& parameter = graph_.parameters_[static_cast<std::size_t>(found->second)];
-      FM_CHECK(parameter.trainable() != known->buffer, GRAPH, where, ": slot '", slot, "' takes a ",
-               known->buffer ? "buffer" : "trainable parameter", " but '", parameter.name,
-               "' has role ", parameter.role);
+      const bool constant = !parameter.trainable() && may_be_constant(slot);
+      FM_CHECK(constant || parameter.trainable() != known->buffer, GRAPH, where, ": slot '", slot,
+               "' takes a ", known->buffer ? "buffer" : "trainable parameter", " but '",
+               parameter.name, "' has role ", parameter.role);
       parameter.uses.push_back({index, slot});
       node.parameters[slot] = found->second;
       node.spec.parameters[slot] = parameter.shape;
