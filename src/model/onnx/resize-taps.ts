@@ -37,9 +37,14 @@ function coordinate(resize: AxisResize, x: number): number | undefined {
     case "half_pixel_symmetric":
       return (inputSize / 2) * (1 - outputSize / length) + (x + 0.5) / scale - 0.5;
     case "tf_crop_and_resize": {
-      const extent = (region[1] - region[0]) * (inputSize - 1);
-      const inside = length === 1 ? extent / 2 : (x * extent) / (length - 1);
-      return inside + region[0] * (inputSize - 1);
+      // In f32 as the reference has them: a rounding decides on which side of a whole place a point lies.
+      const share = Math.fround(region[1] - region[0]);
+      const start = Math.fround(region[0] * (inputSize - 1));
+      const inside =
+        length === 1
+          ? Math.fround(share * (inputSize - 1)) / 2
+          : (x * share * (inputSize - 1)) / (length - 1);
+      return inside + start;
     }
     default:
       return undefined;
