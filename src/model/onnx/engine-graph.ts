@@ -1,4 +1,5 @@
 import type { OnnxArray } from "../../io/onnx/model.js";
+import { FishermaskError } from "../../native/errors.js";
 import {
   type AttributeValue,
   GRAPH_VERSION,
@@ -40,6 +41,9 @@ export interface ParameterRequest {
   readonly shape: readonly number[];
   readonly transposed: boolean;
 }
+
+// A few bytes of a file (a batch of a billion images) may ask for any number of nodes.
+const kMostNodes = 200_000;
 
 export interface EmitOptions {
   readonly parameters?: Readonly<Record<string, string>> | undefined;
@@ -141,6 +145,12 @@ export class EngineGraph {
     shape: readonly number[],
     options: EmitOptions = {},
   ): EngineValue {
+    if (this.nodes.length >= kMostNodes) {
+      throw new FishermaskError(
+        "ERR_FM_UNSUPPORTED",
+        `Expected a graph of at most ${kMostNodes} nodes for ${label} but received more`,
+      );
+    }
     const name = this.unique(`${label}/${op}`);
     // Without broadcasting the sum has an op of its own, which may write over its operand.
     const [a, b] = inputs;

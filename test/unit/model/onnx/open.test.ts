@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { InferenceSession, Tensor } from "onnxruntime-node";
 import { describe, expect, it } from "vitest";
 import { OnnxFile } from "../../../../src/io/onnx/onnx-file.js";
 import { parseTensorProto } from "../../../../src/io/onnx/tensor-proto.js";
@@ -8,11 +9,16 @@ import { loadNetwork } from "../../../../src/model/model.js";
 import { openOnnxModel } from "../../../../src/model/onnx/open.js";
 import {
   ATTRIBUTE,
+  bytes,
+  concat,
   graph,
+  int,
   model,
   node,
   packedFloats,
+  packedInts,
   tensor,
+  text,
   value,
 } from "../../io/onnx/writer.js";
 import { expectError, temporaryFolder } from "../../io/support.js";
@@ -120,6 +126,88 @@ describe("openOnnxModel", () => {
       "ERR_FM_UNSUPPORTED",
       "logits",
     );
+  });
+});
+
+/** A node of its output's name: onnxruntime wants every name once. */
+function named(
+  opType: string,
+  inputs: readonly string[],
+  outputs: readonly string[],
+  ...attributes: Uint8Array[]
+): Uint8Array {
+  return concat(
+    ...inputs.map((name) => text(1, name)),
+    ...outputs.map((name) => text(2, name)),
+    text(3, outputs.join()),
+    text(4, opType),
+    ...attributes.map((attribute) => bytes(5, attribute)),
+  );
+}
+
+/** ids (N, 4) → embedding → two heads of attention → the embedding's own numbers as the head. */
+function languageModelFile(): Uint8Array {
+  const shape = ["n", 4].map((size) =>
+    bytes(1, typeof size === "number" ? int(1, size) : text(2, size)),
+  );
+  const ids = concat(text(1, "ids"), bytes(2, bytes(1, int(1, 7), bytes(2, ...shape))));
+  const wave = (count: number) => Array.from({ length: count }, (_, i) => Math.sin(i * 1.7));
+  const matrix = (name: string, rows: number, columns: number) =>
+    tensor(name, "float", [rows, columns], packedFloats(wave(rows * columns)));
+  const perm = (...axes: readonly number[]) => ATTRIBUTE.ints("perm", axes);
+  return model(
+    graph({
+      nodes: [
+        named("Gather", ["wte", "ids"], ["e"]),
+        named("LayerNormalization", ["e", "scale"], ["x"]),
+        named("MatMul", ["x", "wq"], ["q"]),
+        named("MatMul", ["x", "wk"], ["k"]),
+        named("Reshape", ["q", "split"], ["qs"]),
+        named("Reshape", ["k", "split"], ["ks"]),
+        named("Transpose", ["qs"], ["qh"], perm(0, 2, 1, 3)),
+        named("Transpose", ["ks"], ["kt"], perm(0, 2, 3, 1)),
+        named("Transpose", ["ks"], ["kh"], perm(0, 2, 1, 3)),
+        named("MatMul", ["qh", "kt"], ["scores"]),
+        named("Softmax", ["scores"], ["weights"]),
+        named("MatMul", ["weights", "kh"], ["mixed"]),
+        named("Transpose", ["mixed"], ["merged"], perm(0, 2, 1, 3)),
+        named("Reshape", ["merged", "join"], ["joined"]),
+        named("Add", ["e", "joined"], ["h"]),
+        named("Transpose", ["wte"], ["head"], perm(1, 0)),
+        named("MatMul", ["h", "head"], ["y"]),
+      ],
+      initializers: [
+        matrix("wte", 5, 6),
+        matrix("wq", 6, 6),
+        matrix("wk", 6, 6),
+        tensor("scale", "float", [6], packedFloats(wave(6))),
+        tensor("split", "int64", [4], packedInts(7, [0, 0, 2, 3])),
+        tensor("join", "int64", [3], packedInts(7, [0, 0, 6])),
+      ],
+      inputs: [ids],
+      outputs: [value("y", ["n", 4, 5])],
+    }),
+  );
+}
+
+describe("a language model", () => {
+  it("takes (T) ids a sample and computes what onnxruntime computes, the head tied", async () => {
+    const file = languageModelFile();
+    const opened = await openOnnxModel(await fileOf(file));
+    expect(opened.graph.inputs).toEqual([{ name: "ids", shape: [4], dtype: "i32" }]);
+    const head = opened.graph.nodes.at(-1);
+    expect([head?.op, head?.parameters]).toEqual(["linear", { weight: "wte" }]);
+    const ids = [0, 1, 2, 3, 4, 4, 3, 0];
+    using network = await loadNetwork(opened, { threads: 1 });
+    const [logits = ""] = opened.graph.outputs;
+    const made = await network.run(new Map([["ids", Int32Array.from(ids)]]), [logits], 2);
+    const session = await InferenceSession.create(file, { logSeverityLevel: 4 });
+    const fed = new Tensor("int64", BigInt64Array.from(ids, BigInt), [2, 4]);
+    const expected = (await session.run({ ids: fed }))["y"]?.data as Float32Array;
+    expect(expected).toHaveLength(40);
+    expected.forEach((each, i) => {
+      expect(made.get(logits)?.[i]).toBeCloseTo(each, 4);
+    });
   });
 });
 
