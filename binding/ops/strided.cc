@@ -1,6 +1,7 @@
 #include "ops/strided.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 
 #include "core/parallel.h"
@@ -10,6 +11,10 @@ namespace {
 
 constexpr std::int64_t kGrain = 1 << 14;  // elements worth a thread
 constexpr std::int64_t kTile = 16;        // a cache line of f32
+// From this many elements between rows on, tiles go through the stack. On one core of an AMD EPYC
+// this took (32, 32, 64) to (64, 32, 32) from 6.7 to 3.1 ms at batch 32, adding from 12.9 to 2.5
+// ms; rows 64 apart lost a fifth to it, rows 3 apart took four times as long.
+constexpr std::int64_t kFar = 128;
 constexpr std::int64_t kBlockElements = 1 << 12;
 
 // Outer axes, then blocks of at most `chunk` rows of runs.
@@ -66,13 +71,35 @@ void copy_run(const StridedAxis& run, const T* from, T* to, bool add) {
 }
 
 template <typename T>
-void copy_tile(const StridedAxis& rows, const StridedAxis& run, const T* from, T* to, bool add) {
+void copy_near_tile(const StridedAxis& rows, const StridedAxis& run, const T* from, T* to,
+                    bool add) {
   for (std::int64_t i = 0; i < run.size; ++i) {
     const T* column = from + i * run.from;
     T* target = to + i * run.to;
     for (std::int64_t r = 0; r < rows.size; ++r) {
       T& element = target[r * rows.to];
       element = add ? element + column[r] : column[r];
+    }
+  }
+}
+
+// Through a square on the stack: each line of `to` is then written whole at once, where its rows
+// may lie a power of two apart and push one another out of the cache.
+template <typename T>
+void copy_far_tile(const StridedAxis& rows, const StridedAxis& run, const T* from, T* to,
+                   bool add) {
+  std::array<T, kTile * kTile> square;
+  for (std::int64_t first = 0; first < run.size; first += kTile) {
+    const std::int64_t count = std::min(kTile, run.size - first);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const T* column = from + (first + i) * run.from;
+      for (std::int64_t r = 0; r < rows.size; ++r) {
+        square[static_cast<std::size_t>(r * kTile + i)] = column[r];
+      }
+    }
+    const StridedAxis line = {count, 1, run.to};
+    for (std::int64_t r = 0; r < rows.size; ++r) {
+      copy_run(line, square.data() + r * kTile, to + r * rows.to + first * run.to, add);
     }
   }
 }
@@ -91,7 +118,8 @@ void copy_item(const Walk& walk, std::int64_t item, const T* from, T* to, bool a
   StridedAxis rows = walk.rows;
   rows.size = std::min(walk.chunk, rows.size - first);
   if (walk.transposed) {
-    copy_tile(rows, walk.run, from, to, add);
+    const bool far = std::abs(rows.to) >= kFar;
+    (far ? copy_far_tile<T> : copy_near_tile<T>)(rows, walk.run, from, to, add);
     return;
   }
   for (std::int64_t r = 0; r < rows.size; ++r) {
