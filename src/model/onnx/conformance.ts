@@ -55,7 +55,7 @@ class Difference extends Error {}
 /** Folders that hold a model.onnx and test_data_set_*, at any depth, in alphabetical order. */
 export async function findTests(folder: string): Promise<readonly string[]> {
   const entries = await attempt("read", folder, readdir(folder, { withFileTypes: true }));
-  const isModel = entries.some((entry) => entry.name === "model.onnx" && entry.isFile());
+  const isModel = entries.some((entry) => entry.name === "model.onnx" && !entry.isDirectory());
   const folders = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
   const isTest = isModel && folders.some((name) => kDataSet.test(name));
   const inner: string[] = [];
