@@ -6,10 +6,13 @@
 export { batches } from "./data/batches.js";
 export {
   arrayDataset,
+  type Dataset,
   type DatasetView,
   datasetDigest,
   type ImageDataset,
   subset,
+  type TokenDataset,
+  tokenDataset,
   wholeView,
 } from "./data/dataset.js";
 export { type Normalization, parseNormalization } from "./data/normalize.js";
@@ -28,6 +31,7 @@ export { architectures, getArchitecture } from "./model/architectures.js";
 export { GraphBuilder } from "./model/builder.js";
 export { candidateTensors, headParameters } from "./model/candidates.js";
 export type { Graph } from "./model/graph.js";
+export { openHuggingFaceModel } from "./model/huggingface/open.js";
 export { initialize } from "./model/initialize.js";
 export {
   createModel,
@@ -38,6 +42,9 @@ export {
   readWeights,
   saveModel,
 } from "./model/model.js";
+export { exportOnnx } from "./model/onnx/export.js";
+export { type OpenOnnxOptions, openOnnxModel } from "./model/onnx/open.js";
+export { type OpenModelOptions, openAnyModel } from "./model/open.js";
 export { ERROR_CODES, FishermaskError, type FishermaskErrorCode } from "./native/errors.js";
 export type { KeepMask, Scope, Unit } from "./native/masking.js";
 export { EngineNetwork, type InputNormalization } from "./native/network.js";

@@ -1,4 +1,5 @@
 import { FishermaskError } from "../native/errors.js";
+import { servesTrainingAlone } from "./architectures/kept-tensors.js";
 import type { Graph } from "./graph.js";
 import { shapeText } from "./graph-error.js";
 
@@ -37,7 +38,8 @@ function problemsOf(graph: Graph, tensors: ReadonlyMap<string, TensorDescription
   }
   const known = new Set(graph.parameters.map((parameter) => parameter.name));
   for (const [name, { shape }] of tensors) {
-    if (!known.has(name) && !kCounter.test(name)) {
+    const kept = kCounter.test(name) || servesTrainingAlone(graph.name, name);
+    if (!known.has(name) && !kept) {
       problems.push(`${name} ${shapeText(shape)} is unexpected`);
     }
   }
@@ -69,6 +71,8 @@ export function matchStateDict(
   }
   return {
     parameters: graph.parameters.map((parameter) => parameter.name),
-    kept: [...tensors.keys()].filter((name) => kCounter.test(name)),
+    kept: [...tensors.keys()].filter(
+      (name) => kCounter.test(name) || servesTrainingAlone(graph.name, name),
+    ),
   };
 }

@@ -54,6 +54,11 @@ export interface ProbedSelection extends Omit<GuardedSelection, "kind"> {
   readonly kind: "probed";
   /** Samples of each class that the probe is fitted on at most, the same number of each, drawn anew each round. */
   readonly probeSamples: number;
+  /**
+   * The target accuracy is a share of what the probe found before the first round. Classes differ in how often any probe finds
+   * them, and so do they in a network that never saw them. Default false: of the judged samples.
+   */
+  readonly relativeTarget?: boolean | undefined;
 }
 
 /** How much is masked. */
@@ -252,7 +257,10 @@ function checkSelection(config: UnlearnConfig): void {
     throw wrong("target", `an accuracy or a loss with ${selection.kind} selection`, "neither");
   }
   if (selection.kind === "guarded" || selection.kind === "probed") checkGuarded(selection, config);
-  if (selection.kind === "probed") whole("selection.probeSamples", selection.probeSamples, 1);
+  if (selection.kind === "probed") {
+    whole("selection.probeSamples", selection.probeSamples, 1);
+    flag("selection.relativeTarget", selection.relativeTarget ?? false);
+  }
 }
 
 function checkSchedule(schedule: Schedule): void {

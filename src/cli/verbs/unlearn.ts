@@ -262,7 +262,7 @@ async function run(options: Options): Promise<void> {
     options.limit,
   );
   const stored = await storedFishers(options);
-  await prepareRunDirectory(options.out);
+  await prepareRunDirectory(options.out, model);
   const result = await unlearn({
     model,
     train: options.limit === undefined ? train : firstSamples(train, options.limit),

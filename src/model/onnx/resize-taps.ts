@@ -66,9 +66,13 @@ function cubicKernel(distance: number, a: number): number {
   return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0;
 }
 
+// What is left of a kernel's end is rounding, not a weight.
+const kNothing = 1e-7;
+
+/** Weights that sum to 1; zeros where nothing is left of them. */
 function normalised(weights: readonly number[]): readonly number[] {
   const total = weights.reduce((sum, weight) => sum + weight, 0);
-  return total === 0 ? weights : weights.map((weight) => weight / total);
+  return weights.map((weight) => (Math.abs(total) < kNothing ? 0 : weight / total));
 }
 
 /** The kernel of a support of `reach` entries on each side, widened by the scale. */

@@ -2,7 +2,7 @@ import type { RoundMetrics, ScoreHistogram } from "../../evaluate/run-metrics.js
 import { linearHead } from "../../model/linear-head.js";
 import { readWeights } from "../../model/model.js";
 import { throwIfAborted } from "../../native/errors.js";
-import type { ProbedSelection } from "../config.js";
+import type { ProbedSelection, TargetConfig } from "../config.js";
 import { countPositive, type MaskSet, maskWeights, selectMask, unionOfMasked } from "../mask.js";
 import type { MethodContext } from "../method.js";
 import { drawSamples } from "../sampling.js";
@@ -91,9 +91,17 @@ class ProbedRun {
     return seen;
   }
 
+  /** What this run is to reach: known once the first round's probe was looked at. */
+  get #target(): TargetConfig {
+    const { selection, target } = this.#context.config;
+    const { accuracy } = target;
+    if (accuracy === undefined || !(selection as ProbedSelection).relativeTarget) return target;
+    return { ...target, accuracy: accuracy * (this.#before as Seen).probed.forgetAccuracy };
+  }
+
   #goesOn(probed: Sighting): boolean {
     return (
-      !targetReached(this.#context.config.target, probed) &&
+      !targetReached(this.#target, probed) &&
       probed.recognised.length > 0 &&
       this.#units < this.#most
     );
@@ -143,14 +151,13 @@ class ProbedRun {
   }
 
   warnings(): string[] {
-    const { target } = this.#context.config;
     const last = this.#last as Sighting;
-    if (targetReached(target, last)) return [];
+    if (targetReached(this.#target, last)) return [];
     return [`By the linear probe: ${this.#missed(last)}`];
   }
 
   #missed({ forgetAccuracy, forgetLoss, recognised }: Sighting): string {
-    const { target } = this.#context.config;
+    const target = this.#target;
     const found = { forgetAccuracy, forgetLoss, ratio: this.#ratio };
     if (recognised.length === 0) return nothingLeftWarning(target);
     return this.#units >= this.#most

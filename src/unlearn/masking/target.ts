@@ -17,7 +17,7 @@ export type Counted = "right" | "recognised";
 /** The target in words. */
 export function targetText({ accuracy, loss }: TargetConfig, counted: Counted): string {
   const parts = [
-    accuracy === undefined ? null : `at most ${100 * accuracy} % ${counted}`,
+    accuracy === undefined ? null : `at most ${Number((100 * accuracy).toFixed(2))} % ${counted}`,
     loss === undefined ? null : `a mean loss of at least ${loss} nats`,
   ];
   return parts.filter((part) => part !== null).join(" and ");

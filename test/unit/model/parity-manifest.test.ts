@@ -5,7 +5,13 @@ import { describe, expect, it } from "vitest";
 
 const kFolder = "test/fixtures/parity";
 // The scripts whose files these are; other oracles may enter theirs beside them.
-const kScripts = ["ops.py", "fisher.py", "resnet20_fisher.py"];
+const kScripts = [
+  "ops.py",
+  "fisher.py",
+  "resnet20_fisher.py",
+  "torchvision_fisher.py",
+  "transformers.py",
+];
 
 interface Entry {
   readonly torch: string;
@@ -28,7 +34,7 @@ describe("the parity fixtures", () => {
 
   it("hold no file of these folders that the manifest does not name", () => {
     const named = new Set(Object.values(kManifest).flatMap((entry) => Object.keys(entry.sha256)));
-    for (const folder of ["ops", "fisher", "resnet20"]) {
+    for (const folder of ["ops", "fisher", "resnet20", "torchvision"]) {
       for (const file of readdirSync(join(kFolder, folder))) {
         expect(named).toContain(`${folder}/${file}`);
         expect(statSync(join(kFolder, folder, file)).size).toBeLessThan(200_000);

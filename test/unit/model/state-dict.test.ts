@@ -24,6 +24,16 @@ describe("matchStateDict", () => {
     expect(matchStateDict(kGraph, tensors).kept).toEqual(["bn1.num_batches_tracked"]);
   });
 
+  it("keeps heads that serve training alone, of the network that has them and of no other", () => {
+    const aux = { "aux1.fc1.weight": { shape: [1024, 2048], dtype: "F32" } };
+    const graph = getArchitecture("googlenet").build({ inputShape: [64, 64, 3], classes: 10 });
+    const own = graph.parameters.map(({ name, shape }) => [name, { shape, dtype: "F32" }] as const);
+    const tensors = new Map([...own, ...Object.entries(aux)]);
+    expect(matchStateDict(graph, tensors).kept).toEqual(["aux1.fc1.weight"]);
+    const other = new Map([...stateDict(), ...Object.entries(aux)]);
+    expectError(() => matchStateDict(kGraph, other), "ERR_FM_MISMATCH", "aux1.fc1.weight");
+  });
+
   it("names what is missing, unexpected and of another shape or type", () => {
     const tensors = stateDict();
     tensors.delete("bn1.bias");
