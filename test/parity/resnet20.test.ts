@@ -94,8 +94,8 @@ async function fisherOf(run: Run) {
   const network = networks[run.fisher?.generic === true ? 1 : 0];
   const pass = network.fisherPass(run.fisher ?? {});
   let first = 0;
-  for (const { images, labels, count } of batches(viewOf(train, run), { batchSize: run.batch })) {
-    await pass.step({ data: images, count, normalization: kNormalization }, labels, first);
+  for (const { data, labels, count } of batches(viewOf(train, run), { batchSize: run.batch })) {
+    await pass.step({ data, count, normalization: kNormalization }, labels, first);
     first += count;
   }
   return pass.finish();

@@ -84,8 +84,6 @@ const ROWS = {
     { seed, selection: { ...presetOf("default").config.selection, maxRatio: MOST_MASKED } },
   ],
   deep: ({ seed }) => ["deep", { seed }],
-  // For a class that a probe finds less often to begin with.
-  "deep-57": ({ seed }) => ["deep", { seed, target: { accuracy: 0.57, samples: 400 } }],
 };
 
 function oneShot(ratio) {
