@@ -25,16 +25,37 @@ export interface CandidateOptions {
 export const LINEAR_OPS: ReadonlySet<string> = new Set([
   "linear",
   "conv2d",
+  "conv_transpose2d",
   "batch_norm",
   "embedding",
+  "parameter",
   "flatten",
   "avg_pool2d",
   "global_avg_pool",
+  "reduce_mean",
+  "reduce_sum",
+  "cumsum",
   "dropout",
   "add",
+  "binary_add",
+  "sub",
+  "neg",
+  "affine",
   "concat",
+  "pad",
   "pad2d",
+  "reshape",
+  "transpose",
+  "slice",
+  "expand",
+  "resample",
+  "take",
 ]);
+
+/** A product with a parameter is linear too; one of two computed values is not. */
+function isLinear({ op, inputs }: NodeSpec): boolean {
+  return LINEAR_OPS.has(op) || (op === "matmul" && inputs.length === 1);
+}
 
 /** The nodes from which the logits are reached with no nonlinearity after them. */
 function headNodes(graph: Graph): Set<NodeSpec> {
@@ -43,7 +64,7 @@ function headNodes(graph: Graph): Set<NodeSpec> {
   const open = graph.outputs.slice(0, 1);
   for (let value = open.pop(); value !== undefined; value = open.pop()) {
     const node = maker.get(value);
-    if (node === undefined || head.has(node) || !LINEAR_OPS.has(node.op)) continue;
+    if (node === undefined || head.has(node) || !isLinear(node)) continue;
     head.add(node);
     open.push(...node.inputs);
   }

@@ -59,6 +59,38 @@ describe("headParameters", () => {
     expect(headParameters(graph)).toEqual(["fc.weight", "fc.bias"]);
   });
 
+  const shaped = (...shape: number[]) => ({ shapes: [shape] });
+  const moved = (shape: number[]) => ({ attributes: { shape }, ...shaped(...shape) });
+
+  it("finds a convolution behind a global pool and a reshape, as SqueezeNet ends", () => {
+    const b = new GraphBuilder("squeeze");
+    const x = b.relu("relu", b.conv2d("fire", b.input("input", [4, 4, 2]), { out: 3, kernel: 1 }));
+    const y = b.conv2d("last", x, { out: 5, kernel: 1 });
+    const pooled = b.node("reduce_mean", y, {
+      attributes: { axes: [0, 1], keepdims: true },
+      ...shaped(1, 1, 5),
+    });
+    const graph = b.build([b.node("reshape", pooled, moved([5]))]);
+    expect(headParameters(graph)).toEqual(["last.weight", "last.bias"]);
+  });
+
+  it("goes through moves, sums and a product with a parameter, not through one of two values", () => {
+    const b = new GraphBuilder("products");
+    const matrix = (name: string) =>
+      b.parameter(name, [3, 3], "weight", { kind: "normal", std: 1 });
+    const x = b.linear("fc", b.input("input", [3, 3]), { out: 3 });
+    const square = b.node("matmul", [x, x], shaped(3, 3));
+    const y = b.node("matmul", square, { parameters: { other: matrix("w") }, ...shaped(3, 3) });
+    const bias = b.node("parameter", [], { parameters: { value: matrix("b") }, ...shaped(3, 3) });
+    const sum = b.node("binary_add", [y, bias], shaped(3, 3));
+    const row = b.node("slice", sum, {
+      attributes: { starts: [2, 0], steps: [1, 1], sizes: [1, 3] },
+      ...shaped(1, 3),
+    });
+    const graph = b.build([b.node("reshape", row, moved([3]))]);
+    expect(headParameters(graph)).toEqual(["w", "b"]);
+  });
+
   it("takes a tied embedding along", () => {
     const b = new GraphBuilder("tied-head");
     const table = b.parameter("table", [9, 3], "embedding", { kind: "normal", std: 1 });
