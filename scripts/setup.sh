@@ -2,6 +2,7 @@
 # Brings a machine with Node, npm and Debian's registry to a built checkout. Safe to run again: quick when nothing is missing.
 #   scripts/setup.sh          compiler, libraries, node_modules, build/ and dist/
 #   scripts/setup.sh --lint   the lint tools as well
+#   scripts/setup.sh --tests  data that some tests want, too; without them those tests are skipped
 # Exit codes: 2 when this machine lacks something that the script may not install, else that of the step that failed.
 # Everything goes to stderr, so that the callers' stdout holds their own output alone.
 set -euo pipefail
@@ -60,6 +61,17 @@ find_missing() {
     package git have git
   fi
 }
+
+# ONNX's own backend tests.
+kTestData=libonnx-testdata
+has_test_data() { [ -d /usr/share/libonnx-testdata ]; }
+
+# Nothing that the build needs: where they cannot be had the tests say so.
+want_test_data() {
+  has_test_data && return
+  missing=("$kTestData")
+  (install_missing) || say "goes on without $kTestData"
+}
 headers_and_library() { has_header "$1" && has_library "$2"; }
 
 install_missing() {
@@ -104,15 +116,18 @@ say_cuda() {
 }
 
 lint=no
+tests=no
 for argument in "$@"; do
   case $argument in
     --lint) lint=yes ;;
-    *) refuse "Expected --lint or nothing but received $argument" ;;
+    --tests) tests=yes ;;
+    *) refuse "Expected --lint, --tests or nothing but received $argument" ;;
   esac
 done
 
 check_node
 check_tools
+[ "$tests" = no ] || want_test_data
 install_node_modules
 say_cuda
 scripts/build.sh

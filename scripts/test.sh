@@ -10,7 +10,7 @@ export FISHERMASK_DATA=${FISHERMASK_DATA:-$PWD/../shared/data}
 
 # Before setup, whose build writes what is stale.
 node scripts/gen.mjs --check
-scripts/setup.sh
+scripts/setup.sh --tests
 
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT

@@ -154,6 +154,7 @@ describe("checkConfig names the key that is wrong", () => {
     ["selection.probeSamples", probed({ probeSamples: 0 })],
     ["selection.probeSamples", probed({ probeSamples: 1.5 })],
     ["selection.probeSamples", probed({ probeSamples: null })],
+    ["selection.relativeTarget", probed({ relativeTarget: "yes" })],
     ["selection.ratioPerRound", probed({ ratioPerRound: 0 })],
     ["selection.maxRatio", probed({ maxRatio: 1.5 })],
     ["selection.watchSamples", probed({ watchSamples: 0 })],

@@ -107,6 +107,23 @@ describe("probed selection", () => {
     await expectOnlyMasked(result);
   });
 
+  it("takes the target as a share of what the probe found at first, where that is asked for", async () => {
+    const target = { accuracy: 0.5, samples: null };
+    const { metrics } = await run({ relativeTarget: true, maxRatio: 0.12 }, { target });
+    const probes = metrics.rounds.map(({ probe }) => probe?.forget ?? Number.NaN);
+    const goal = 0.5 * (probes[0] as number);
+    for (const found of probes.slice(0, -1)) expect(found).toBeGreaterThan(goal);
+    const warning = metrics.warnings.find((text) => text.includes("target"));
+    if ((probes.at(-1) as number) <= goal) expect(warning).toBeUndefined();
+    else expect(warning).toContain(`at most ${Number((100 * goal).toFixed(2))} % recognised`);
+    // A share of nothing is reached by nothing.
+    const none = await run(
+      { relativeTarget: true, maxRatio: 0.12 },
+      { target: { ...target, accuracy: 0 } },
+    );
+    expect(none.metrics.warnings.join()).toContain("at most 0 % recognised");
+  });
+
   it("leaves everything as it was where the target holds before the first round", async () => {
     const result = await run({}, { target: { accuracy: 1, samples: null } });
     expect(result.metrics.rounds.length).toBe(1);
