@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
-import type { Graph, NodeSpec, ParameterSpec } from "../../src/model/graph.js";
+import type { Graph, InputSpec, NodeSpec, ParameterSpec } from "../../src/model/graph.js";
 import { FishermaskError, type FishermaskErrorCode } from "../../src/native/errors.js";
 
 export const kParity = "test/fixtures/parity";
@@ -26,6 +26,9 @@ export function readFixture(path: string): Map<string, FixtureTensor> {
     const raw = Uint8Array.from(
       bytes.subarray(start + data_offsets[0], start + data_offsets[1]),
     ).buffer;
+    if (dtype !== "F64" && dtype !== "I32") {
+      throw new Error(`Expected F64 or I32 for "${name}" of ${path} but received ${dtype}`);
+    }
     const values = dtype === "F64" ? new Float64Array(raw) : Float64Array.from(new Int32Array(raw));
     tensors.set(name, { shape, values });
   }
@@ -100,10 +103,20 @@ export function graphText(
   nodes: readonly NodeSpec[],
   output: string,
 ): string {
+  const input = { name: "input", shape: inputShape, dtype: "f32" } as const;
+  return graphOfInputs([input], parameters, nodes, output);
+}
+
+export function graphOfInputs(
+  inputs: readonly InputSpec[],
+  parameters: readonly ParameterSpec[],
+  nodes: readonly NodeSpec[],
+  output: string,
+): string {
   const graph: Graph = {
     version: 1,
     name: "parity",
-    inputs: [{ name: "input", shape: inputShape, dtype: "f32" }],
+    inputs,
     parameters,
     nodes,
     outputs: [output],
