@@ -26,6 +26,7 @@ export interface ModelDataOptions extends CommonOptions {
   readonly limit?: number;
   readonly tokenizer?: string;
   readonly length?: number;
+  readonly imageSize?: readonly [height: number, width: number];
 }
 
 export function wholeNumber(least: number): (text: string) => number {
@@ -59,6 +60,17 @@ export const atLeastZero = (value: number): boolean => value >= 0 && Number.isFi
 export const positiveShare = (value: number): boolean => value > 0 && value <= 1;
 export const unitInterval = (value: number): boolean => value >= 0 && value <= 1;
 
+/** `H,W`, two whole numbers from 1. */
+export function imageSize(text: string): readonly [height: number, width: number] {
+  const [height, width, ...more] = text.split(",");
+  if (height === undefined || width === undefined || more.length > 0) {
+    throw new InvalidArgumentError(
+      `Expected height,width for --image-size but received "${text}".`,
+    );
+  }
+  return [wholeNumber(1)(height), wholeNumber(1)(width)];
+}
+
 function collect(text: string, before: readonly string[] | undefined): string[] {
   return [...(before ?? []), text];
 }
@@ -90,6 +102,11 @@ export function addData(command: Command): Command {
       "of text: tokenizer.json, its folder, or llama2.c's tokenizer.bin",
     )
     .option("--length <N>", "of text: tokens a sequence at most", wholeNumber(1))
+    .option(
+      "--image-size <H,W>",
+      "of image files: scale each until it just covers this, and cut its centre out",
+      imageSize,
+    )
     .option("--batch <N>", "samples a batch", wholeNumber(1), 128)
     .option("--limit <N>", "the first N samples, in file order", wholeNumber(1));
 }

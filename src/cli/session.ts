@@ -81,8 +81,8 @@ export async function openData(
   options: ModelDataOptions,
   split: DatasetSplit,
 ): Promise<LoadedData> {
-  const { tokenizer, length } = options;
-  const dataset = await loadDataset(options.data, { split, tokenizer, length });
+  const { tokenizer, length, imageSize } = options;
+  const dataset = await loadDataset(options.data, { split, tokenizer, length, imageSize });
   const normalization = isTokens(dataset)
     ? undefined
     : parseNormalization(options.normalize, dataset.shape[2]);

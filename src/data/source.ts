@@ -1,6 +1,6 @@
 import { argumentError } from "./check.js";
 import type { Dataset } from "./dataset.js";
-import type { DatasetLoader, DatasetSplit, LoadOptions } from "./loader.js";
+import { type DatasetLoader, type DatasetSplit, type LoadOptions, splitsAt } from "./loader.js";
 import { type LoaderName, loaders } from "./loaders.gen.js";
 
 /** Where data come from: `--data NAME:PATH`, taken apart. */
@@ -45,5 +45,6 @@ export async function loadDataset(
 
 /** Whether the data that `NAME:PATH` names have this split. @throws as {@link parseDataSource} */
 export function hasSplit(text: string, split: DatasetSplit): boolean {
-  return parseDataSource(text).loader.splits?.includes(split) ?? true;
+  const { loader, path } = parseDataSource(text);
+  return splitsAt(loader, path).includes(split);
 }
