@@ -332,7 +332,10 @@ Napi::Value NetworkBinding::vjp(const Napi::CallbackInfo& info) {
                 request.grad_parameters.push_back(gradients.back().view());
               }
               executor.backward(request);
-              result.grad_input = widen(executor.input_gradient());
+              // Ids have no gradient: theirs stays empty.
+              if (const TensorView& view = executor.input_gradient()) {
+                result.grad_input = widen(view);
+              }
               for (std::size_t p = 0; p < gradients.size(); ++p) {
                 if (!gradients[p].view()) continue;
                 result.gradients[network.graph().parameters()[p].name] = widen(gradients[p].view());

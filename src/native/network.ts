@@ -115,7 +115,10 @@ export class EngineNetwork {
     return new Map(outputs.map((name) => [name, values[name] as Float64Array]));
   }
 
-  /** The vector-Jacobian product of the logits: output, and gradients of ⟨gradOutput, logits⟩, in f64. */
+  /**
+   * The vector-Jacobian product of the logits: output, and gradients of ⟨gradOutput, logits⟩, in f64. `gradInput` is empty for
+   * an input of ids.
+   */
   vjp(
     batch: EngineBatch,
     gradOutput: Float64Array,

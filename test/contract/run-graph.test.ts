@@ -42,6 +42,30 @@ describe("running a graph of several inputs", () => {
     await expectError(() => network.run(new Map(Object.entries(inputs)), ["sum"], 2), code, part);
   });
 
+  it("gives no gradient to ids, and the process lives", async () => {
+    const graph: Graph = {
+      ...GRAPH,
+      inputs: [{ name: "ids", shape: [2], dtype: "i32" }],
+      parameters: [{ name: "w", shape: [3, 2], role: "embedding", init: { kind: "zeros" } }],
+      nodes: [
+        {
+          name: "e",
+          op: "embedding",
+          inputs: ["ids"],
+          outputs: ["rows"],
+          parameters: { weight: "w" },
+          attributes: {},
+        },
+      ],
+      outputs: ["rows"],
+    };
+    using network = new EngineNetwork(JSON.stringify(graph), { threads: 1 });
+    const batch = { data: Int32Array.of(2, 2), count: 1 };
+    const { gradInput, gradients } = await network.vjp(batch, Float64Array.of(1, 2, 3, 4));
+    expect(gradInput.length).toBe(0);
+    expect([...(gradients["w"] as Float64Array)]).toEqual([0, 0, 0, 0, 4, 6]);
+  });
+
   it("refuses a value that the graph does not have, and less than one sample", async () => {
     using network = new EngineNetwork(JSON.stringify(GRAPH), { threads: 1 });
     const inputs = new Map(Object.entries({ a: A, b: A }));
