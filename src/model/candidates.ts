@@ -57,23 +57,46 @@ function isLinear({ op, inputs }: NodeSpec): boolean {
   return LINEAR_OPS.has(op) || (op === "matmul" && inputs.length === 1);
 }
 
-/** The nodes from which the logits are reached with no nonlinearity after them. */
-function headNodes(graph: Graph): Set<NodeSpec> {
-  const maker = new Map(graph.nodes.flatMap((node) => node.outputs.map((value) => [value, node])));
-  const head = new Set<NodeSpec>();
-  const open = graph.outputs.slice(0, 1);
+/** Adds what reaches the open values with no nonlinearity after it; returns what the nonlinearities before it read. */
+function followLinear(
+  maker: ReadonlyMap<string, NodeSpec>,
+  open: string[],
+  head: Set<NodeSpec>,
+): string[] {
+  const behind = new Set<string>();
   for (let value = open.pop(); value !== undefined; value = open.pop()) {
     const node = maker.get(value);
-    if (node === undefined || head.has(node) || !isLinear(node)) continue;
-    head.add(node);
-    open.push(...node.inputs);
+    if (node === undefined || head.has(node)) continue;
+    if (isLinear(node)) {
+      head.add(node);
+      open.push(...node.inputs);
+    } else {
+      for (const input of node.inputs) behind.add(input);
+    }
   }
+  return [...behind];
+}
+
+/**
+ * The nodes from which the logits are reached with no nonlinearity after them; where none of them is trained (SqueezeNet
+ * ends in relu and a mean), those before that nonlinearity.
+ */
+function headNodes(graph: Graph): Set<NodeSpec> {
+  const maker = new Map(graph.nodes.flatMap((node) => node.outputs.map((value) => [value, node])));
+  const buffers = new Set(
+    graph.parameters.filter(({ role }) => role === "buffer").map(({ name }) => name),
+  );
+  const isTrained = ({ parameters }: NodeSpec): boolean =>
+    Object.values(parameters).some((name) => !buffers.has(name));
+  const head = new Set<NodeSpec>();
+  let open = graph.outputs.slice(0, 1);
+  while (open.length > 0 && ![...head].some(isTrained)) open = followLinear(maker, open, head);
   return head;
 }
 
 /**
  * The names of the classifier head's parameters, in network order: those of the ops that reach the logits (the graph's
- * first output) with no nonlinearity after them. A tied head takes its embedding along. Buffers are left out.
+ * first output) with no nonlinearity after them, or with as few as possible where there are none. A tied head takes its embedding along. Buffers are left out.
  */
 export function headParameters(graph: Graph): string[] {
   const nodes = headNodes(graph);

@@ -74,6 +74,14 @@ describe("headParameters", () => {
     expect(headParameters(graph)).toEqual(["last.weight", "last.bias"]);
   });
 
+  it("finds the last layer where relu stands behind it, as torchvision's SqueezeNet has it", () => {
+    const b = new GraphBuilder("relu-end");
+    const x = b.conv2d("first", b.input("input", [4, 4, 2]), { out: 3, kernel: 1 });
+    const y = b.relu("relu2", b.conv2d("last", b.relu("relu1", x), { out: 5, kernel: 1 }));
+    const graph = b.build([b.globalAvgPool("pool", y)]);
+    expect(headParameters(graph)).toEqual(["last.weight", "last.bias"]);
+  });
+
   it("goes through moves, sums and a product with a parameter, not through one of two values", () => {
     const b = new GraphBuilder("products");
     const matrix = (name: string) =>
