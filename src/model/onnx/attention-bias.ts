@@ -12,6 +12,9 @@ export interface AttentionBias {
   readonly computed: EngineValue | null;
 }
 
+/** Taken from the scores that a bool mask hides: enough for a weight of exactly 0. As `pad_mask` has it. */
+const kHidden = 1e9;
+
 export interface ScoreSizes {
   readonly batch: number;
   readonly heads: number;
@@ -110,8 +113,14 @@ export function biasOf(node: NodeContext, sizes: ScoreSizes): AttentionBias {
     }
   }
   if (mask === undefined || own !== null) return { known, computed: null };
-  if (!isFloat(mask.dtype) || mask.dims.at(-1) !== sizes.columns) {
-    node.refuse("a computed mask that is no float of the scores' width");
+  const bool = mask.dtype === "bool";
+  if (!(isFloat(mask.dtype) || bool) || mask.dims.at(-1) !== sizes.columns) {
+    node.refuse("a computed mask that is not of the scores' width, of floats or bools");
   }
-  return { known, computed: node.plain(mask) };
+  const value = node.plain(mask);
+  // A row of padding that sees nothing stays finite: no label counts it.
+  return {
+    known,
+    computed: bool ? node.graph.affine(node.label, value, kHidden, -kHidden) : value,
+  };
 }

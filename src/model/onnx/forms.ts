@@ -40,7 +40,7 @@ export class Forms {
     }
     if (operand.kind !== "value")
       return this.#move(this.#stored(operand, role), operand.dims, layout);
-    if (!isFloat(operand.dtype) && operand.dtype !== "bool") {
+    if (!isFloat(operand.dtype) && operand.dtype !== "bool" && operand.largest === undefined) {
       this.#refuse(`computing with a run-time input of type ${operand.dtype}`);
     }
     const made = operand.forms.get(layout);

@@ -32,6 +32,7 @@ import {
   valueOperand,
 } from "./operand.js";
 import { nodeImporters } from "./registry.js";
+import { wholeImporter, wholeOperand } from "./whole.js";
 
 /** What a graph input is fed with. */
 export type InputBinding =
@@ -44,7 +45,9 @@ export type InputBinding =
       readonly dtype: OnnxDType;
       readonly layout?: Layout;
       readonly known?: OnnxArray;
-    };
+    }
+  /** 1 for each of a sample's ids, 0 for padding: computed from the ids, another input of kind `value`, (1, T). */
+  | { readonly kind: "mask"; readonly ids: string; readonly dtype: OnnxDType };
 
 export interface ImportOptions {
   /** The graph's name. */
@@ -150,14 +153,28 @@ class Importer {
   run(bindings: ReadonlyMap<string, InputBinding>): readonly Operand[] {
     const { graph, opsets } = this.#model;
     const scope = new Scope();
+    const masks: [string, InputBinding & { readonly kind: "mask" }][] = [];
     for (const { name } of graph.inputs) {
       const binding = bindings.get(name);
-      if (binding !== undefined) scope.set(name, this.#bind(name, binding));
+      if (binding?.kind === "mask") masks.push([name, binding]);
+      else if (binding !== undefined) scope.set(name, this.#bind(name, binding));
+    }
+    for (const [name, { ids, dtype }] of masks) {
+      const operand = scope.get(ids) ?? fail(missing(name, "input", ids));
+      scope.set(name, this.#mask(name, operand, dtype));
     }
     return this.#graphBody(graph, { scope, opsets, prefix: "", depth: 0 });
   }
 
-  #bind(name: string, binding: InputBinding): Operand {
+  #mask(name: string, ids: Operand, dtype: OnnxDType): Operand {
+    const value = ids.kind === "value" ? ids.forms.get("unbatched") : undefined;
+    if (value === undefined) throw unsupported(name, "input", "a mask of what are no ids");
+    const padding = this.graph.unary(name, "pad_mask", value);
+    const mask = valueOperand("unbatched", this.graph.unary(name, "not", padding), ids.dims, dtype);
+    return isFloat(dtype) || dtype === "bool" ? mask : wholeOperand(mask, dtype, 1);
+  }
+
+  #bind(name: string, binding: Exclude<InputBinding, { readonly kind: "mask" }>): Operand {
     if (binding.kind === "constant") return constantOperand(binding.array);
     const { dims, dtype, layout = "plain", known } = binding;
     if (elementCount(dims) === 0) {
@@ -252,7 +269,10 @@ class Importer {
     const importer = nodeImporters.get(node.opType);
     if (importer === undefined)
       throw unsupported(label, node.opType, "an operator that it does not know");
-    const made = importer(context);
+    const made =
+      wholeImporter(context, importer, (reals) =>
+        this.#context(node, label, opset, reals, live, place),
+      ) ?? importer(context);
     return Array.isArray(made) ? (made as readonly Operand[]) : [made as Operand];
   }
 

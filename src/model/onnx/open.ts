@@ -6,6 +6,7 @@ import { rewriteOnnx } from "../../io/onnx/rewrite.js";
 import { FishermaskError } from "../../native/errors.js";
 import type { Model } from "../model.js";
 import { liveBody } from "./bodies.js";
+import { derivedBinding, derivedKind, dimsText, refuse } from "./derived-inputs.js";
 import { type EngineValue, realValues, transposeMatrix } from "./engine-graph.js";
 import { findFeatures, findLogits, fuseBiases } from "./head.js";
 import {
@@ -16,6 +17,7 @@ import {
   type OnnxImport,
 } from "./import.js";
 import { isFloat, type Layout, type ValueOperand } from "./operand.js";
+import { markUntrained } from "./untrained.js";
 
 /** What an ONNX file may leave open. */
 export interface OpenOnnxOptions {
@@ -30,31 +32,12 @@ export interface OnnxClassifier extends Model {
   readonly notes: readonly string[];
 }
 
-function refuse(path: string, what: string, received: string): FishermaskError {
-  return new FishermaskError(
-    "ERR_FM_UNSUPPORTED",
-    `Expected ${what} for ${path} but received ${received}`,
-    { details: { path } },
-  );
-}
-
-function dimsText(info: OnnxValueInfo): string {
-  const dims = info.dims?.map((size) => size ?? "?").join(", ") ?? "unknown sizes";
-  return `${info.name}: ${info.dtype ?? info.kind} (${dims})`;
-}
-
-/** The one input that the samples are fed through. */
-function sampleInput(model: OnnxModel, path: string): OnnxValueInfo {
+/** The inputs that an output needs and the caller is to feed. */
+function fedInputs(model: OnnxModel): readonly OnnxValueInfo[] {
   const { graph } = model;
   const outputs = graph.outputs.slice(0, 1).map(({ name }) => name);
   const { read } = liveBody(graph.nodes, outputs);
-  const fed = graph.inputs.filter(({ name }) => !graph.initializers.has(name) && read.has(name));
-  const [input, more] = fed;
-  if (input === undefined || more !== undefined) {
-    const received = fed.map(dimsText).join("; ") || "none";
-    throw refuse(path, "one graph input", received);
-  }
-  return input;
+  return graph.inputs.filter(({ name }) => !graph.initializers.has(name) && read.has(name));
 }
 
 const isImageDepth = (size: unknown): boolean => size === 1 || size === 3;
@@ -96,6 +79,30 @@ function bindingOf(
     );
   });
   return { kind: "value", dims: [1, ...sizes], dtype, layout };
+}
+
+/** What every graph input is fed with: the samples through one, what follows from token ids through others. */
+function bindingsOf(
+  model: OnnxModel,
+  options: OpenOnnxOptions,
+  path: string,
+): ReadonlyMap<string, InputBinding> {
+  const fed = fedInputs(model);
+  const [input, more] = fed.filter((each) => derivedKind(each) === undefined);
+  if (input === undefined || more !== undefined) {
+    throw refuse(path, "one graph input", fed.map(dimsText).join("; ") || "none");
+  }
+  const binding = bindingOf(input, options, path);
+  const derived = fed.filter((each) => each !== input);
+  const [unknown] = isFloat(binding.dtype) ? derived : [];
+  if (unknown !== undefined) {
+    throw refuse(path, "one graph input beside images or vectors", dimsText(unknown));
+  }
+  const length = binding.dims[1] as number;
+  return new Map<string, InputBinding>([
+    [input.name, binding],
+    ...derived.map((each) => [each.name, derivedBinding(each, input.name, length, path)] as const),
+  ]);
 }
 
 /** Sizes of the logits without the batch and what is only 1: (classes) or (T, V). */
@@ -140,6 +147,7 @@ function classifier(operands: ImportedOperands, name: string, path: string): Cla
   const { value, removed } = findLogits(graph, last, shape.at(-1) as number);
   const logits = graph.reshape(output?.name ?? "logits", value, shape);
   fuseBiases(graph);
+  markUntrained(graph);
   const features = findFeatures(graph, logits);
   if (features === undefined) throw refuse(path, "a layer with a weight", "none");
   const { dims, dtype } = operand;
@@ -237,7 +245,8 @@ async function changesOf(
 /**
  * Reads a classifier or language model from an ONNX file: one input (images, vectors or ids (N, T)), whose first size is
  * the batch, and the first output, (N, classes) or (N, T, V), as logits. A last softmax is left out, since the loss has its
- * own. Images enter as (H, W, C).
+ * own. Images enter as (H, W, C). Beside ids there may be inputs that follow from them: an attention mask (0 where the id is
+ * −1, padding), token types (all 0) and positions (0 … T − 1).
  *
  * @throws {@link FishermaskError} `ERR_FM_IO`, `ERR_FM_BAD_FILE`; `ERR_FM_UNSUPPORTED` naming the node, its operator and the
  * reason; `ERR_FM_NON_FINITE` naming the tensor; `ERR_FM_ARGUMENT` for a size that the file leaves open
@@ -251,14 +260,14 @@ export async function openOnnxModel(
   options: OpenOnnxOptions = {},
 ): Promise<OnnxClassifier> {
   await using file = await OnnxFile.open(path);
-  const input = sampleInput(file.model, path);
+  const inputs = bindingsOf(file.model, options, path);
   const [output] = file.model.graph.outputs;
   if (output === undefined) throw refuse(path, "an output", "none");
   const model = { ...file.model, graph: { ...file.model.graph, outputs: [output] } };
   const name = file.model.graph.name || "onnx";
   const operands = await importOperands(model, (tensor) => file.readTensor(tensor), {
     name,
-    inputs: new Map([[input.name, bindingOf(input, options, path)]]),
+    inputs,
   });
   const { imported, features, notes } = classifier(operands, name, path);
   const weights = weightsOf(imported, path);

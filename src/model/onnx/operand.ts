@@ -32,7 +32,7 @@ export interface ParameterOperand {
   readonly transposed: boolean;
 }
 
-/** Computed by the engine. Booleans are 0 and 1; of integers there are only graph inputs (token ids). */
+/** Computed by the engine. Booleans are 0 and 1; integers are token ids (a graph input) or have a bound `largest`. */
 export interface ValueOperand {
   readonly kind: "value";
   readonly dtype: OnnxDType;
@@ -43,6 +43,8 @@ export interface ValueOperand {
   readonly known?: OnnxArray | undefined;
   /** Its name in the file, where it is a graph input. */
   readonly input?: string | undefined;
+  /** Of whole numbers that the engine holds as reals: none is larger in size. */
+  readonly largest?: number | undefined;
 }
 
 export type Operand = ConstantOperand | ParameterOperand | ValueOperand;

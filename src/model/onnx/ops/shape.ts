@@ -12,6 +12,7 @@ import {
   type ValueOperand,
   valueOperand,
 } from "../operand.js";
+import { isWhole, wholeOperand } from "../whole.js";
 
 function int64(values: readonly number[], dims: readonly number[]): OnnxArray {
   return { dtype: "int64", dims, data: BigInt64Array.from(values, BigInt) };
@@ -202,13 +203,19 @@ function converted(node: NodeContext, input: Operand, dtype: Operand["dtype"]): 
     return { ...input, dtype };
   }
   const ids = !isFloat(input.dtype) && input.dtype !== "bool";
+  if (isWhole(input) && (dtype === "float" || dtype === "double")) {
+    return { ...input, dtype, largest: undefined };
+  }
   if (ids && input.kind === "value" && (dtype === "int32" || dtype === "int64")) {
     return { ...input, dtype };
   }
-  if (ids) return node.refuse(`ids as ${dtype}`);
+  if (ids && !(isWhole(input) && dtype === "bool")) return node.refuse(`ids as ${dtype}`);
   if (dtype === "bool") {
     const zero = node.unary("not", input, {}, "bool");
     return node.unary("not", zero, {}, "bool");
+  }
+  if (input.dtype === "bool" && input.kind === "value" && !isFloat(dtype)) {
+    return wholeOperand(input, dtype, 1);
   }
   if (!isFloat(dtype)) return truncated(node, input, dtype);
   if (!holds(dtype, input.dtype) && !node.final) {
