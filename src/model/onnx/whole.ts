@@ -1,5 +1,6 @@
 import type { OnnxDType } from "../../io/onnx/model.js";
 import type { NodeContext, NodeImporter } from "./context.js";
+import type { EngineValue } from "./engine-graph.js";
 import { reducedAxes } from "./fold/reduce.js";
 import {
   constantOperand,
@@ -112,6 +113,33 @@ const kRules: Readonly<Record<string, WholeRule>> = {
   GreaterOrEqual: compared,
 };
 
+// A row of ones and zeros as long as the table for each id: more would cost too much.
+const kLongestTable = 8192;
+
+/** Rows of a learnt table at ids that are computed (OPT's positions): each id picks its row by a product. */
+function learntRows(node: NodeContext): Operand | undefined {
+  const [table, ids] = [node.input(0), node.input(1)];
+  if (table.kind !== "parameter" || table.dims.length !== 2 || !isWhole(ids)) return undefined;
+  const [count = 0, width = 0] = table.dims;
+  const other = node.tryParameter(table, "embedding");
+  if (node.int("axis", 0) !== 0 || count > kLongestTable || other === undefined) return undefined;
+  const { graph, label } = node;
+  const id = graph.reshape(label, node.plain(ids), [...ids.dims, 1]);
+  // An id below 0 counts from the end.
+  const [chosen, fromEnd] = [0, -count].map((shift) => {
+    const data = Float32Array.from({ length: count }, (_, i) => i + shift);
+    const array = { dtype: "float", dims: [count], data } as const;
+    return graph.binary(label, "equal", id, graph.constant(label, array, [count]));
+  }) as [EngineValue, EngineValue];
+  const hot = graph.binary(label, "binary_add", chosen, fromEnd);
+  const rows = [elementCount(ids.dims), count];
+  const made = node.emit("matmul", [graph.reshape(label, hot, rows)], rows.with(1, width), {
+    parameters: { other },
+  });
+  const dims = [...ids.dims, width];
+  return node.result(graph.reshape(label, made, dims), dims, table.dtype);
+}
+
 /**
  * The importer of a node that reads whole numbers at run time: the one for reals, on reals. undefined where none of the
  * node's numbers are such.
@@ -129,6 +157,8 @@ export function wholeImporter(
   if (opType === "Cast" || opType === "CastLike" || opType === "Shape" || opType === "Size") {
     return undefined;
   }
+  const rows = opType === "Gather" ? learntRows(node) : undefined;
+  if (rows !== undefined) return [rows];
   const rule = kRules[opType] ?? node.refuse("whole numbers that are computed at run time");
   const places = rule.numbers(node.inputs.length);
   const numbers = places.flatMap((i) => node.inputs[i] ?? []);

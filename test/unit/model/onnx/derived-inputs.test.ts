@@ -93,6 +93,23 @@ describe("an attention mask", () => {
     expect(made).toEqual([1, 1, 0, 1]);
   });
 
+  it("makes positions that pick rows of a learnt table", async () => {
+    const nodes = [
+      node("CumSum", ["attention_mask", "axis"], ["c"]),
+      node("Mul", ["c", "attention_mask"], ["p"]),
+      node("Sub", ["p", "one"], ["q"]),
+      node("Gather", ["table", "q"], ["y"]),
+    ];
+    const initializers = {
+      axis: int64s([], [1]),
+      one: int64s([1], [1]),
+      table: floats([3, 2], [1, 2, 3, 4, 5, 6]),
+    };
+    // −1, of the padding, is the last row.
+    const made = await masked({ nodes, outputs: ["y"], initializers }, [7, 7, -1, -1]);
+    expect(made).toEqual([1, 2, 3, 4, 5, 6, 5, 6]);
+  });
+
   it("is counted, compared and cast to bool and back", async () => {
     const nodes = [
       node("ReduceSum", ["attention_mask", "axes"], ["total"]),
@@ -108,14 +125,14 @@ describe("an attention mask", () => {
 
   it.each([
     ["Div", ["attention_mask", "two"], "whole numbers"],
-    ["Gather", ["table", "attention_mask"], "places or sizes"],
+    ["Gather", ["cube", "attention_mask"], "places or sizes"],
     ["Mul", ["attention_mask", "large"], "up to 33554432"],
     ["Mul", ["attention_mask", "input_ids"], "ids and other whole numbers"],
   ])("is refused by %s of %j", async (opType, inputs, reason) => {
     const initializers = {
       two: int64s([1], [2]),
       large: int64s([1], [2 ** 25]),
-      table: floats([2, 3], [1, 2, 3, 4, 5, 6]),
+      cube: floats([2, 1, 3], [1, 2, 3, 4, 5, 6]),
     };
     const nodes = [node(opType, inputs, ["z"]), node("Cast", ["z"], ["y"], kCast.float)];
     await expectError(
