@@ -228,3 +228,12 @@ describe.each(kFiles)("%s", (name) => {
     expect(head.length).toBeLessThanOrEqual(2);
   });
 });
+
+describe("a tied head that the file stores twice", () => {
+  it("is said in the notes", async () => {
+    const { notes } = await openOnnxModel(join(kFolder, "gpt2-dynamo-20.onnx"));
+    expect(notes.join()).toMatch(/lm_head\.weight and val_\d+ hold the same numbers/);
+    const other = await openOnnxModel(join(kFolder, "llama-dynamo-23.onnx"));
+    expect(other.notes.join()).not.toMatch(/same numbers/);
+  });
+});

@@ -16,7 +16,7 @@ import {
   importOperands,
   type OnnxImport,
 } from "./import.js";
-import { isFloat, type Layout, type ValueOperand } from "./operand.js";
+import { isFloat, type Layout, sameDims, type ValueOperand } from "./operand.js";
 import { markUntrained } from "./untrained.js";
 
 /** What an ONNX file may leave open. */
@@ -176,6 +176,22 @@ function weightsOf(imported: OnnxImport, path: string): Map<string, Float32Array
   return weights;
 }
 
+/** Exporters store a tied head beside its embedding: here the two are tensors of their own. */
+function tiedNotes(imported: OnnxImport, weights: ReadonlyMap<string, Float32Array>): string[] {
+  const of = (role: string) =>
+    imported.graph.parameters.filter((each) => each.role === role && each.shape.length === 2);
+  return of("embedding").flatMap((table) =>
+    of("weight")
+      .filter(({ name, shape }) => {
+        const values = weights.get(name) as Float32Array;
+        return sameDims(shape, table.shape) && !differs(values, weights.get(table.name) ?? values);
+      })
+      .map(
+        ({ name }) => `${table.name} and ${name} hold the same numbers, stored and changed apart`,
+      ),
+  );
+}
+
 /** The engine's values in the file's order. */
 function inFileOrder(
   values: Float32Array,
@@ -279,7 +295,7 @@ export async function openOnnxModel(
     weights,
     file: path,
     sha256: await sha256File(path),
-    notes,
+    notes: [...notes, ...tiedNotes(imported, weights)],
     writeBack: async (changed, destination) => {
       await using source = await OnnxFile.open(path);
       await rewriteOnnx(source, destination, await changesOf(source, imported, changed, computed));
