@@ -71,7 +71,8 @@ T whole_quotient(T a, T b) {
   return std::round((a - std::fmod(a, b)) / b);
 }
 
-FM_BINARY(Add, kGradient, a + b, g, g)
+// Both operands get the gradient as it is.
+FM_BINARY(Add, kGradient, a + b, g, g)  // NOLINT(bugprone-branch-clone)
 FM_BINARY(Sub, kGradient, a - b, g, -g)
 FM_BINARY(Mul, kGradientTimesInput, a* b, g* b, g* a)
 FM_BINARY(Div, kNone, a / b, g / b, -g*(a / b) / b)
@@ -106,8 +107,11 @@ std::vector<ValueSpec> infer(const NodeSpec& node) {
              "expected a second input or a parameter 'other', and not both");
   const Shape& b = two ? node.inputs[1].shape : node.parameters.at("other");
   const std::optional<Shape> output = broadcast_shapes(a, b);
-  node.check(output.has_value(), "expected operands that broadcast but received ", shape_text(a),
-             " and ", shape_text(b));
+  if (!output.has_value()) {
+    node.check(false, "expected operands that broadcast but received ", shape_text(a), " and ",
+               shape_text(b));
+    return {};
+  }
   node.check(two || *output == a, "expected a parameter 'other' that broadcasts to ", shape_text(a),
              " but received ", shape_text(b));
   check_rank(node, *output);

@@ -1,4 +1,4 @@
-// The kernel of all elementwise ops of two or three operands with broadcasting. A function is
+// The kernel of all elementwise ops of two or three operands with broadcasting. kA function is
 //   template <typename T> struct F {
 //     static constexpr std::size_t kOperands;             // 2 or 3
 //     static constexpr std::array<bool, 3> kPasses;       // false: operand k gets no gradient
@@ -22,39 +22,40 @@
 namespace fishermask {
 
 // Steps of 0 or 1 along a row, known to the compiler where they are common.
-template <typename T, typename F, std::int64_t A, std::int64_t B, std::int64_t C>
+template <typename T, typename F, std::int64_t kA, std::int64_t kB, std::int64_t kC>
 void broadcast_values(const T* a, const T* b, const T* c, T* y, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) y[i] = F::value(a[i * A], b[i * B], c[i * C]);
+  for (std::int64_t i = 0; i < count; ++i) y[i] = F::value(a[i * kA], b[i * kB], c[i * kC]);
 }
 
-template <typename T, typename F, std::size_t K, std::int64_t A, std::int64_t B, std::int64_t C>
+template <typename T, typename F, std::size_t kK, std::int64_t kA, std::int64_t kB, std::int64_t kC>
 void broadcast_pass(const T* a, const T* b, const T* c, const T* __restrict grad_output,
                     T* __restrict grad_input, std::int64_t count, bool add) {
   for (std::int64_t i = 0; i < count; ++i) {
-    const T passed = F::template passed<K>(grad_output[i], a[i * A], b[i * B], c[i * C]);
+    const T passed = F::template passed<kK>(grad_output[i], a[i * kA], b[i * kB], c[i * kC]);
     grad_input[i] = add ? grad_input[i] + passed : passed;
   }
 }
 
 // sums[i] += the gradient at column i (for an operand that moves along the row).
-template <typename T, typename F, std::size_t K, std::int64_t A, std::int64_t B, std::int64_t C>
+template <typename T, typename F, std::size_t kK, std::int64_t kA, std::int64_t kB, std::int64_t kC>
 void broadcast_column_sums(const T* a, const T* b, const T* c, const T* __restrict grad_output,
                            double* __restrict sums, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) {
-    const T passed = F::template passed<K>(grad_output[i], a[i * A], b[i * B], c[i * C]);
+    const T passed = F::template passed<kK>(grad_output[i], a[i * kA], b[i * kB], c[i * kC]);
     sums[i] += static_cast<double>(passed);
   }
 }
 
 // The sum of the gradients along a row (for an operand that is repeated along it), in a fixed
 // number of lanes, so that neither vector width nor thread count changes the order.
-template <typename T, typename F, std::size_t K, std::int64_t A, std::int64_t B, std::int64_t C>
+template <typename T, typename F, std::size_t kK, std::int64_t kA, std::int64_t kB, std::int64_t kC>
 double broadcast_row_sum(const T* a, const T* b, const T* c, const T* __restrict grad_output,
                          std::int64_t count) {
   constexpr std::int64_t kLanes = 8;
   double lanes[kLanes] = {};
   const auto term = [&](std::int64_t i) {
-    return static_cast<double>(F::template passed<K>(grad_output[i], a[i * A], b[i * B], c[i * C]));
+    return static_cast<double>(
+        F::template passed<kK>(grad_output[i], a[i * kA], b[i * kB], c[i * kC]));
   };
   std::int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
@@ -66,19 +67,16 @@ double broadcast_row_sum(const T* a, const T* b, const T* c, const T* __restrict
   return sum;
 }
 
-// Calls body.template operator()<A, B, C>() with the row's steps. (Callers leave out at compile
+// Calls body.template operator()<kA, kB, kC>() with the row's steps. (Callers leave out at compile
 // time the steps that cannot occur: they would only cost compile time.) Two operands that both
 // stand still have a row of one element, where steps do not matter.
 template <std::size_t kOperands, typename Body>
 void with_steps(const LaneOffsets& step, Body&& body) {
-  const auto last = [&]<std::int64_t A, std::int64_t B>() {
-    if constexpr (kOperands == 2) {
-      body.template operator()<A, B, 0>();
-    } else if (step[2] != 0) {
-      body.template operator()<A, B, 1>();
-    } else {
-      body.template operator()<A, B, 0>();
+  const auto last = [&]<std::int64_t kA, std::int64_t kB>() {
+    if constexpr (kOperands == 3) {
+      if (step[2] != 0) return body.template operator()<kA, kB, 1>();
     }
+    body.template operator()<kA, kB, 0>();
   };
   if (step[0] != 0) {
     step[1] != 0 ? last.template operator()<1, 1>() : last.template operator()<1, 0>();
@@ -107,11 +105,11 @@ class BroadcastKernel : public Kernel {
     T* y = io.outputs[0].as<T>();
     parallel_for(dims_count(dims), kGrain, [&](std::int64_t begin, std::int64_t end) {
       with_steps<F::kOperands>(
-          dims.back().stride, [&]<std::int64_t A, std::int64_t B, std::int64_t C>() {
+          dims.back().stride, [&]<std::int64_t kA, std::int64_t kB, std::int64_t kC>() {
             for_each_row(dims, begin, end,
                          [&](const LaneOffsets& o, std::int64_t at, std::int64_t count) {
-                           broadcast_values<T, F, A, B, C>(x[0] + o[0], x[1] + o[1], x[2] + o[2],
-                                                           y + at, count);
+                           broadcast_values<T, F, kA, kB, kC>(x[0] + o[0], x[1] + o[1], x[2] + o[2],
+                                                              y + at, count);
                          });
           });
     });
@@ -132,7 +130,7 @@ class BroadcastKernel : public Kernel {
   static constexpr std::int64_t kColumns = 64;
   using Operands = std::array<const T*, kMostOperands>;
 
-  // A third operand that is not there is the first: it is read and not used.
+  // kA third operand that is not there is the first: it is read and not used.
   static Operands operands_of(const NodeIo& io) {
     Operands x{};
     for (std::size_t k = 0; k < F::kOperands; ++k) {
@@ -142,42 +140,43 @@ class BroadcastKernel : public Kernel {
     return x;
   }
 
-  template <std::size_t K>
+  template <std::size_t kK>
   void backward_operand(const NodeIo& io, const BroadcastDims& dims) const {
-    const bool is_input = K < io.inputs.size();
-    const TensorView target = is_input ? io.grad_inputs[K] : io.grad_parameter("other");
+    const bool is_input = kK < io.inputs.size();
+    const TensorView target = is_input ? io.grad_inputs[kK] : io.grad_parameter("other");
     if (!target) return;
     T* gradient = target.as<T>();
-    const bool add = is_input ? io.accumulate[K] : true;
-    if constexpr (!F::kPasses[K]) {
+    const bool add = is_input ? io.accumulate[kK] : true;
+    if constexpr (!F::kPasses[kK]) {
       if (!add) std::fill_n(gradient, target.count(), T{0});
       return;
     } else {
-      const SplitDims split = split_dims(dims, K);
+      const SplitDims split = split_dims(dims, kK);
       if (split.repeated.empty()) {
-        pass<K>(io, dims, gradient, add);
-      } else if (dims.back().stride[K] != 0) {
-        sum_columns<K>(io, split, gradient, add);
+        pass<kK>(io, dims, gradient, add);
+      } else if (dims.back().stride[kK] != 0) {
+        sum_columns<kK>(io, split, gradient, add);
       } else {
-        sum_rows<K>(io, split, gradient, add);
+        sum_rows<kK>(io, split, gradient, add);
       }
     }
   }
 
   // The operand has the output's shape: element by element.
-  template <std::size_t K>
+  template <std::size_t kK>
   void pass(const NodeIo& io, const BroadcastDims& dims, T* gradient, bool add) const {
     const Operands x = operands_of(io);
     const T* grad_output = io.grad_outputs[0].as<T>();
     parallel_for(dims_count(dims), kGrain, [&](std::int64_t begin, std::int64_t end) {
       with_steps<F::kOperands>(
-          dims.back().stride, [&]<std::int64_t A, std::int64_t B, std::int64_t C>() {
-            if constexpr (std::array{A, B, C}[K] == 1) {
-              for_each_row(
-                  dims, begin, end, [&](const LaneOffsets& o, std::int64_t at, std::int64_t count) {
-                    broadcast_pass<T, F, K, A, B, C>(x[0] + o[0], x[1] + o[1], x[2] + o[2],
-                                                     grad_output + at, gradient + o[K], count, add);
-                  });
+          dims.back().stride, [&]<std::int64_t kA, std::int64_t kB, std::int64_t kC>() {
+            if constexpr (std::array{kA, kB, kC}[kK] == 1) {
+              for_each_row(dims, begin, end,
+                           [&](const LaneOffsets& o, std::int64_t at, std::int64_t count) {
+                             broadcast_pass<T, F, kK, kA, kB, kC>(x[0] + o[0], x[1] + o[1],
+                                                                  x[2] + o[2], grad_output + at,
+                                                                  gradient + o[kK], count, add);
+                           });
             }
           });
     });
@@ -185,7 +184,7 @@ class BroadcastKernel : public Kernel {
 
   // The operand moves along the rows and is repeated outside: sums for a block of columns at a
   // time, one task each.
-  template <std::size_t K>
+  template <std::size_t kK>
   void sum_columns(const NodeIo& io, const SplitDims& split, T* gradient, bool add) const {
     const BroadcastDim inner = split.kept.back();
     const BroadcastDims outer(split.kept.begin(), split.kept.end() - 1);
@@ -205,47 +204,47 @@ class BroadcastKernel : public Kernel {
         for (std::size_t k = 0; k < base.size(); ++k) base[k] += first * inner.stride[k];
         std::array<double, kColumns> sums{};
         with_steps<F::kOperands>(
-            inner.stride, [&]<std::int64_t A, std::int64_t B, std::int64_t C>() {
-              if constexpr (std::array{A, B, C}[K] == 1) {
+            inner.stride, [&]<std::int64_t kA, std::int64_t kB, std::int64_t kC>() {
+              if constexpr (std::array{kA, kB, kC}[kK] == 1) {
                 for_each_row(
                     walk, 0, dims_count(walk),
                     [&](const LaneOffsets& o, std::int64_t /*at*/, std::int64_t count) {
-                      broadcast_column_sums<T, F, K, A, B, C>(
+                      broadcast_column_sums<T, F, kK, kA, kB, kC>(
                           x[0] + base[0] + o[0], x[1] + base[1] + o[1], x[2] + base[2] + o[2],
                           grad_output + base[kOutputLane] + o[kOutputLane], sums.data(), count);
                     });
               }
             });
         for (std::int64_t i = 0; i < columns; ++i) {
-          store(gradient[base[K] + i], sums[static_cast<std::size_t>(i)], add);
+          store(gradient[base[kK] + i], sums[static_cast<std::size_t>(i)], add);
         }
       }
     });
   }
 
   // The operand is repeated along the rows: one sum for each of its elements.
-  template <std::size_t K>
+  template <std::size_t kK>
   void sum_rows(const NodeIo& io, const SplitDims& split, T* gradient, bool add) const {
     const std::int64_t repeated = dims_count(split.repeated);
     const std::int64_t grain = std::max<std::int64_t>(1, kGrain / repeated);
     // Of two operands the other one moves, or the row is one element and steps do not matter.
     LaneOffsets step = split.repeated.back().stride;
-    if (F::kOperands == 2) step[1 - K % 2] = 1;
+    if (F::kOperands == 2) step[1 - kK % 2] = 1;
     const Operands x = operands_of(io);
     const T* grad_output = io.grad_outputs[0].as<T>();
     parallel_for(dims_count(split.kept), grain, [&](std::int64_t begin, std::int64_t end) {
-      with_steps<F::kOperands>(step, [&]<std::int64_t A, std::int64_t B, std::int64_t C>() {
-        if constexpr (std::array{A, B, C}[K] == 0) {
+      with_steps<F::kOperands>(step, [&]<std::int64_t kA, std::int64_t kB, std::int64_t kC>() {
+        if constexpr (std::array{kA, kB, kC}[kK] == 0) {
           for (std::int64_t task = begin; task < end; ++task) {
             const LaneOffsets base = offsets_at(split.kept, task);
             double sum = 0;
             for_each_row(split.repeated, 0, repeated,
                          [&](const LaneOffsets& o, std::int64_t /*at*/, std::int64_t count) {
-                           sum += broadcast_row_sum<T, F, K, A, B, C>(
+                           sum += broadcast_row_sum<T, F, kK, kA, kB, kC>(
                                x[0] + base[0] + o[0], x[1] + base[1] + o[1], x[2] + base[2] + o[2],
                                grad_output + base[kOutputLane] + o[kOutputLane], count);
                          });
-            store(gradient[base[K]], sum, add);
+            store(gradient[base[kK]], sum, add);
           }
         }
       });

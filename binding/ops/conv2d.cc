@@ -249,6 +249,75 @@ class BackwardData {
 };
 
 // grad W and grad b: oneDNN overwrites, so both go through a copy that is then added.
+// oneDNN 2.6's jit_1x1 writes beyond its buffers (two threads; 8 -> 8 channels, stride 2) where it
+// strides over channels that do not fill its vectors, and it has no other backward pass for that.
+bool may_overrun(const ConvSizes& sizes) {
+  constexpr std::int64_t kLanes = 16;
+  const WindowAxis& rows = sizes.window.rows;
+  const WindowAxis& columns = sizes.window.columns;
+  const bool one_by_one = rows.kernel == 1 && columns.kernel == 1;
+  const bool strided = rows.stride > 1 || columns.stride > 1;
+  const bool filled = sizes.in_per_group() % kLanes == 0 && sizes.out_per_group() % kLanes == 0;
+  return one_by_one && strided && !filled;
+}
+
+// The gradients of a strided 1x1 convolution's weights: the pixels that it reads, laid side by
+// side, make it a linear layer.
+class StridedPointwiseWeights {
+ public:
+  StridedPointwiseWeights(const ConvSizes& sizes, std::int64_t batch)
+      : sizes_(sizes),
+        batch_(batch),
+        read_(DType::kF32, {batch * sizes.window.rows.out * sizes.window.columns.out, sizes.in},
+              "the pixels of a strided convolution") {}
+
+  void operator()(const NodeIo& io) {
+    const std::int64_t count = read_.shape()[0];
+    const float* grad_output = io.grad_outputs[0].as<float>();
+    if (const TensorView grad_weight = io.grad_parameter("weight")) {
+      gather(io.inputs[0].as<float>());
+      const std::int64_t in = sizes_.in_per_group();
+      const std::int64_t out = sizes_.out_per_group();
+      for (std::int64_t g = 0; g < sizes_.groups; ++g) {
+        gemm(true, false, out, in, count, grad_output + g * out, sizes_.out,
+             read_.as<float>() + g * in, sizes_.in, 1.0F, grad_weight.as<float>() + g * out * in,
+             in);
+      }
+    }
+    if (const TensorView grad_bias = io.grad_parameter("bias")) {
+      float* sums = grad_bias.as<float>();
+      for (std::int64_t p = 0; p < count; ++p) {
+        for (std::int64_t o = 0; o < sizes_.out; ++o) sums[o] += grad_output[p * sizes_.out + o];
+      }
+    }
+  }
+
+ private:
+  void gather(const float* input) const {
+    const WindowAxis& rows = sizes_.window.rows;
+    const WindowAxis& columns = sizes_.window.columns;
+    float* to = read_.as<float>();
+    for (std::int64_t n = 0; n < batch_; ++n) {
+      for (std::int64_t y = 0; y < rows.out; ++y) {
+        for (std::int64_t x = 0; x < columns.out; ++x, to += sizes_.in) {
+          const std::int64_t row = rows.at(y, 0);
+          const std::int64_t column = columns.at(x, 0);
+          if (rows.inside(row) && columns.inside(column)) {
+            const std::int64_t at = (n * rows.in + row) * columns.in + column;
+            std::copy_n(input + at * sizes_.in, sizes_.in, to);
+          } else {
+            std::fill_n(to, sizes_.in, 0.0F);
+          }
+        }
+      }
+    }
+  }
+
+  ConvSizes sizes_;
+  std::int64_t batch_;
+  Tensor read_;
+};
+
 class BackwardWeights {
  public:
   BackwardWeights(const ConvDescs& d, const ConvForward::primitive_desc& hint, bool has_bias)
@@ -324,8 +393,7 @@ class ConvFast : public Kernel {
     with_onednn("conv2d backward", [&] {
       if (io.grad_inputs[0]) backward_data(io);
       if (!io.grad_parameter("weight") && !io.grad_parameter("bias")) return;
-      if (!backward_weights_) backward_weights_.emplace(descs_, forward_desc_, has_bias_);
-      (*backward_weights_)(io);
+      backward_weights(io);
     });
   }
 
@@ -373,6 +441,16 @@ class ConvFast : public Kernel {
     (*backward_data_)(io, backward_weight_);
   }
 
+  void backward_weights(const NodeIo& io) {
+    if (may_overrun(sizes_)) {
+      if (!pointwise_weights_) pointwise_weights_.emplace(sizes_, batch_);
+      (*pointwise_weights_)(io);
+      return;
+    }
+    if (!backward_weights_) backward_weights_.emplace(descs_, forward_desc_, has_bias_);
+    (*backward_weights_)(io);
+  }
+
   ConvSizes sizes_;
   std::int64_t batch_;
   bool has_bias_;
@@ -385,6 +463,7 @@ class ConvFast : public Kernel {
   dnnl::memory backward_weight_;
   bool forward_seen_ = false;
   std::optional<BackwardWeights> backward_weights_;
+  std::optional<StridedPointwiseWeights> pointwise_weights_;
 };
 
 std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
@@ -409,6 +488,18 @@ std::vector<SampleCase> cases() {
        .inputs = {{5, 7, 16}},
        .parameters = {{"weight", {32, 16, 1, 1}}},
        .attributes = {{"stride", Integers{2, 2}}}},
+      // oneDNN's own choice overran its buffers here.
+      {.name = "1x1 stride 2, 8 channels",
+       .inputs = {{16, 16, 8}},
+       .parameters = {{"weight", {8, 8, 1, 1}}, {"bias", {8}}},
+       .attributes = {{"stride", Integers{2, 2}}},
+       .batch = 1},
+      {.name = "1x1 stride 2, groups, padding",
+       .inputs = {{7, 5, 6}},
+       .parameters = {{"weight", {4, 3, 1, 1}}, {"bias", {4}}},
+       .attributes = {{"stride", Integers{2, 3}},
+                      {"groups", std::int64_t{2}},
+                      {"padding", Integers{1, 0, 0, 2}}}},
       {.name = "stride 2x3, asymmetric padding",
        .inputs = {{7, 9, 3}},
        .parameters = {{"weight", {5, 3, 3, 2}}, {"bias", {5}}},

@@ -31,7 +31,8 @@ struct NormSizes {
     return static_cast<std::size_t>(channel / (channels / groups));
   }
   [[nodiscard]] double count() const {  // values that are normalised together
-    return static_cast<double>(positions * (channels / groups));
+    const std::int64_t values = positions * (channels / groups);
+    return static_cast<double>(values);
   }
 };
 

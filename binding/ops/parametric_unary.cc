@@ -28,8 +28,8 @@ T attribute(const NodeSpec& node, const char* key, double fallback) {
 template <typename T>
 struct Gelu {
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kInput;
-  T value(T x) const { return x * normal_cdf(x); }
-  T slope(T x) const {
+  [[nodiscard]] T value(T x) const { return x * normal_cdf(x); }
+  [[nodiscard]] T slope(T x) const {
     constexpr double kDensityAtZero = std::numbers::inv_sqrtpi / std::numbers::sqrt2;
     const double z = static_cast<double>(x);
     return normal_cdf(x) + static_cast<T>(z * kDensityAtZero * std::exp(-0.5 * z * z));
@@ -54,8 +54,8 @@ FM_INLINE_IN_CLONES T gelu_inner_slope(T x) {
 template <typename T>
 struct GeluTanh {
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kInput;
-  T value(T x) const { return T{0.5} * x * (T{1} + std::tanh(gelu_inner(x))); }
-  T slope(T x) const {
+  [[nodiscard]] T value(T x) const { return T{0.5} * x * (T{1} + std::tanh(gelu_inner(x))); }
+  [[nodiscard]] T slope(T x) const {
     const T t = std::tanh(gelu_inner(x));
     return T{0.5} * (T{1} + t) + T{0.5} * x * (T{1} - t) * (T{1} + t) * gelu_inner_slope(x);
   }
@@ -65,10 +65,10 @@ struct GeluTanh {
 template <typename T>
 struct FastGelu {
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kInput;
-  FM_INLINE_IN_CLONES float value(float x) const {
+  [[nodiscard]] FM_INLINE_IN_CLONES float value(float x) const {
     return 0.5F * x * (1.0F + vector_math::erf(x * kInverseSqrt2));
   }
-  FM_INLINE_IN_CLONES float slope(float x) const {
+  [[nodiscard]] FM_INLINE_IN_CLONES float slope(float x) const {
     const float cdf = 0.5F * (1.0F + vector_math::erf(x * kInverseSqrt2));
     return cdf + x * kDensityAtZero * vector_math::exp(-0.5F * x * x);
   }
@@ -80,10 +80,10 @@ struct FastGelu {
 template <typename T>
 struct FastGeluTanh {
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kInput;
-  FM_INLINE_IN_CLONES float value(float x) const {
+  [[nodiscard]] FM_INLINE_IN_CLONES float value(float x) const {
     return 0.5F * x * (1.0F + vector_math::tanh(gelu_inner(x)));
   }
-  FM_INLINE_IN_CLONES float slope(float x) const {
+  [[nodiscard]] FM_INLINE_IN_CLONES float slope(float x) const {
     const float t = vector_math::tanh(gelu_inner(x));
     return 0.5F * (1.0F + t) + 0.5F * x * (1.0F - t) * (1.0F + t) * gelu_inner_slope(x);
   }
@@ -93,8 +93,12 @@ struct FastGeluTanh {
 template <typename T>
 struct ExponentialUnit {
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kInput;
-  T value(T x) const { return x > T{0} ? gamma * x : gamma * alpha * std::expm1(x / width); }
-  T slope(T x) const { return x > T{0} ? gamma : gamma * alpha / width * std::exp(x / width); }
+  [[nodiscard]] T value(T x) const {
+    return x > T{0} ? gamma * x : gamma * alpha * std::expm1(x / width);
+  }
+  [[nodiscard]] T slope(T x) const {
+    return x > T{0} ? gamma : gamma * alpha / width * std::exp(x / width);
+  }
   T alpha = 1;
   T gamma = 1;
   T width = 1;
@@ -126,11 +130,11 @@ struct LeakyRelu {
   explicit LeakyRelu(const NodeSpec& node) : alpha(attribute<T>(node, "alpha", 0.01)) {}
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kInput;
   // The product stands outside the choice, which then vectorises as a blend.
-  FM_INLINE_IN_CLONES T value(T x) const {
+  [[nodiscard]] FM_INLINE_IN_CLONES T value(T x) const {
     const T scaled = alpha * x;
     return x > T{0} ? x : scaled;
   }
-  FM_INLINE_IN_CLONES T slope(T x) const { return x > T{0} ? T{1} : alpha; }
+  [[nodiscard]] FM_INLINE_IN_CLONES T slope(T x) const { return x > T{0} ? T{1} : alpha; }
   T alpha;
 };
 
@@ -138,8 +142,8 @@ template <typename T>
 struct ThresholdedRelu {
   explicit ThresholdedRelu(const NodeSpec& node) : alpha(attribute<T>(node, "alpha", 1)) {}
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kInput;
-  FM_INLINE_IN_CLONES T value(T x) const { return x <= alpha ? T{0} : x; }
-  FM_INLINE_IN_CLONES T slope(T x) const { return x > alpha ? T{1} : T{0}; }
+  [[nodiscard]] FM_INLINE_IN_CLONES T value(T x) const { return x <= alpha ? T{0} : x; }
+  [[nodiscard]] FM_INLINE_IN_CLONES T slope(T x) const { return x > alpha ? T{1} : T{0}; }
   T alpha;
 };
 
@@ -148,12 +152,12 @@ struct HardSigmoid {
   explicit HardSigmoid(const NodeSpec& node)
       : alpha(attribute<T>(node, "alpha", 0.2)), beta(attribute<T>(node, "beta", 0.5)) {}
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kInput;
-  FM_INLINE_IN_CLONES T value(T x) const {
+  [[nodiscard]] FM_INLINE_IN_CLONES T value(T x) const {
     const T line = alpha * x + beta;
     const T above = line < T{0} ? T{0} : line;
     return above > T{1} ? T{1} : above;
   }
-  FM_INLINE_IN_CLONES T slope(T x) const {
+  [[nodiscard]] FM_INLINE_IN_CLONES T slope(T x) const {
     const T line = alpha * x + beta;
     return (line > T{0} && line < T{1}) ? alpha : T{0};
   }
@@ -166,11 +170,13 @@ struct Clip {
       : low(bound(node, "min", -std::numeric_limits<double>::infinity())),
         high(bound(node, "max", std::numeric_limits<double>::infinity())) {}
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kInput;
-  FM_INLINE_IN_CLONES T value(T x) const {
+  [[nodiscard]] FM_INLINE_IN_CLONES T value(T x) const {
     const T above = x < low ? low : x;
     return above > high ? high : above;
   }
-  FM_INLINE_IN_CLONES T slope(T x) const { return (x >= low && x <= high) ? T{1} : T{0}; }
+  [[nodiscard]] FM_INLINE_IN_CLONES T slope(T x) const {
+    return (x >= low && x <= high) ? T{1} : T{0};
+  }
   // An infinite bound is none.
   static T bound(const NodeSpec& node, const char* key, double none) {
     const double value = node.attributes.number(key, none);
@@ -185,12 +191,14 @@ struct Shrink {
   explicit Shrink(const NodeSpec& node)
       : bias(attribute<T>(node, "bias", 0)), lambd(attribute<T>(node, "lambd", 0.5)) {}
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kInput;
-  T value(T x) const {
+  [[nodiscard]] T value(T x) const {
     if (x < -lambd) return x + bias;
     if (x > lambd) return x - bias;
     return x != x ? x : T{0};
   }
-  FM_INLINE_IN_CLONES T slope(T x) const { return (x < -lambd || x > lambd) ? T{1} : T{0}; }
+  [[nodiscard]] FM_INLINE_IN_CLONES T slope(T x) const {
+    return (x < -lambd || x > lambd) ? T{1} : T{0};
+  }
   T bias, lambd;
 };
 
@@ -199,8 +207,8 @@ struct Affine {
   explicit Affine(const NodeSpec& node)
       : scale(attribute<T>(node, "scale", 1)), shift(attribute<T>(node, "shift", 0)) {}
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kConstant;
-  FM_INLINE_IN_CLONES T value(T x) const { return scale * x + shift; }
-  FM_INLINE_IN_CLONES T slope(T /*z*/) const { return scale; }
+  [[nodiscard]] FM_INLINE_IN_CLONES T value(T x) const { return scale * x + shift; }
+  [[nodiscard]] FM_INLINE_IN_CLONES T slope(T /*z*/) const { return scale; }
   T scale, shift;
 };
 

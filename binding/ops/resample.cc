@@ -74,8 +74,10 @@ SampleCase row(const char* name, const Shape& input, std::int64_t axis, std::int
 
 // Every output position is the mean of all of the axis.
 SampleCase mean_row(std::int64_t length, std::int64_t out) {
-  std::vector<std::int64_t> index;
-  for (std::int64_t i = 0; i < out * length; ++i) index.push_back(i % length);
+  std::vector<std::int64_t> index(static_cast<std::size_t>(out * length));
+  for (std::size_t i = 0; i < index.size(); ++i) {
+    index[i] = static_cast<std::int64_t>(i) % length;
+  }
   return row("long windows", {2, length}, -1, length, index,
              std::vector<double>(index.size(), 1.0 / static_cast<double>(length)), 2);
 }

@@ -119,8 +119,10 @@ FM_UNARY(FastSigmoid, kOutput, vector_math::sigmoid(x), y * (1.0F - y))
 template <typename T>
 struct FastSilu {
   static constexpr SlopeFrom kSlopeFrom = SlopeFrom::kInput;
-  FM_INLINE_IN_CLONES float value(float x) const { return x * vector_math::sigmoid(x); }
-  FM_INLINE_IN_CLONES float slope(float x) const {
+  [[nodiscard]] FM_INLINE_IN_CLONES float value(float x) const {
+    return x * vector_math::sigmoid(x);
+  }
+  [[nodiscard]] FM_INLINE_IN_CLONES float slope(float x) const {
     const float gate = vector_math::sigmoid(x);
     return gate * (1.0F + x * (1.0F - gate));
   }

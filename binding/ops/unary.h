@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <type_traits>
+#include <utility>
 
 #include "core/parallel.h"
 #include "core/vector_clones.h"
@@ -79,17 +80,19 @@ class UnaryKernel : public Kernel {
     T* grad_input = io.grad_inputs[0].as<T>();
     const bool add = io.accumulate[0];
     const T* z = slope_source(io);
-    parallel_for(
-        io.grad_inputs[0].count(), kGrain, [=, this](std::int64_t begin, std::int64_t end) {
-          const std::int64_t count = end - begin;
-          if constexpr (Function::kSlopeFrom == SlopeFrom::kZero) {
-            if (!add) std::fill_n(grad_input + begin, count, T{0});
-          } else if constexpr (Function::kSlopeFrom == SlopeFrom::kConstant) {
-            unary_constant_slope(f_, grad_output + begin, grad_input + begin, count, add);
-          } else {
-            unary_slopes(f_, z + begin, grad_output + begin, grad_input + begin, count, add);
-          }
-        });
+    parallel_for(io.grad_inputs[0].count(), kGrain,
+                 [=, &f = std::as_const(f_)](std::int64_t begin, std::int64_t end) {
+                   (void)f;
+                   const std::int64_t count = end - begin;
+                   if constexpr (Function::kSlopeFrom == SlopeFrom::kZero) {
+                     if (!add) std::fill_n(grad_input + begin, count, T{0});
+                   } else if constexpr (Function::kSlopeFrom == SlopeFrom::kConstant) {
+                     unary_constant_slope(f, grad_output + begin, grad_input + begin, count, add);
+                   } else {
+                     unary_slopes(f, z + begin, grad_output + begin, grad_input + begin, count,
+                                  add);
+                   }
+                 });
   }
 
  private:

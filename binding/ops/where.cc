@@ -12,24 +12,27 @@ struct Where {
   static constexpr std::size_t kOperands = 3;
   static constexpr std::array<bool, 3> kPasses = {false, true, true};
   static T value(T condition, T a, T b) { return condition != T{0} ? a : b; }
-  template <std::size_t K>
+  template <std::size_t kOperand>
   static T passed(T grad_output, T condition, T /*a*/, T /*b*/) {
-    return (condition != T{0}) == (K == 1) ? grad_output : T{0};
+    return (condition != T{0}) == (kOperand == 1) ? grad_output : T{0};
   }
 };
 
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   check_real_inputs(node);
-  std::optional<Shape> output = node.inputs[0].shape;
+  Shape output = node.inputs[0].shape;
   for (std::size_t k = 1; k < node.inputs.size(); ++k) {
-    const Shape before = *output;
-    output = broadcast_shapes(before, node.inputs[k].shape);
-    node.check(output.has_value(), "expected inputs that broadcast but input ", k, " is ",
-               shape_text(node.inputs[k].shape), " and those before it ", shape_text(before));
+    std::optional<Shape> joined = broadcast_shapes(output, node.inputs[k].shape);
+    if (!joined.has_value()) {
+      node.check(false, "expected inputs that broadcast but input ", k, " is ",
+                 shape_text(node.inputs[k].shape), " and those before it ", shape_text(output));
+      return {};
+    }
+    output = std::move(*joined);
   }
-  node.check(output->size() <= kMostRank, "expected at most ", kMostRank, " sizes but received ",
-             shape_text(*output));
-  return {{*output, node.inputs[0].dtype}};
+  node.check(output.size() <= kMostRank, "expected at most ", kMostRank, " sizes but received ",
+             shape_text(output));
+  return {{output, node.inputs[0].dtype}};
 }
 
 std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {

@@ -11,6 +11,7 @@ const kScripts = [
   "resnet20_fisher.py",
   "torchvision_fisher.py",
   "transformers.py",
+  "onnx_models.py",
 ];
 
 interface Entry {
@@ -34,7 +35,7 @@ describe("the parity fixtures", () => {
 
   it("hold no file of these folders that the manifest does not name", () => {
     const named = new Set(Object.values(kManifest).flatMap((entry) => Object.keys(entry.sha256)));
-    for (const folder of ["ops", "fisher", "resnet20", "torchvision"]) {
+    for (const folder of ["ops", "fisher", "resnet20", "torchvision", "onnx"]) {
       for (const file of readdirSync(join(kFolder, folder))) {
         expect(named).toContain(`${folder}/${file}`);
         expect(statSync(join(kFolder, folder, file)).size).toBeLessThan(200_000);
