@@ -42,6 +42,7 @@ std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
   const std::vector<std::int64_t> from = strides_of(input);
   const std::vector<std::int64_t> to = strides_of(infer(node)[0].shape);
   std::vector<StridedAxis> axes;
+  axes.reserve(order.size());
   for (std::size_t d = 0; d < order.size(); ++d) {
     axes.push_back({input[order[d]], from[order[d]], to[d]});
   }

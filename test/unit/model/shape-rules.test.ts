@@ -6,7 +6,9 @@ import { readHeader } from "./safetensors-fixture.js";
 
 const kFolder = "test/fixtures/parity/ops";
 const kCases = (
-  JSON.parse(readFileSync(`${kFolder}/cases.json`, "utf8")) as { cases: ShapeContext[] }
+  JSON.parse(readFileSync(`${kFolder}/cases.json`, "utf8")) as {
+    cases: (ShapeContext & { file: string })[];
+  }
 ).cases.filter((node) => node.op !== "cross_entropy");
 
 type Node = [
@@ -20,7 +22,7 @@ type BadRow = [...Node, words: string];
 
 describe("inferShape", () => {
   it.each(kCases)("gives PyTorch's sizes: $name", (node) => {
-    const output = readHeader(`${kFolder}/${node.op}.safetensors`).get(`${node.name}/output0`);
+    const output = readHeader(`${kFolder}/${node.file}.safetensors`).get(`${node.name}/output0`);
     expect(inferShape(node)).toEqual(output?.shape.slice(1));
   });
 
