@@ -22,6 +22,8 @@ FisherPass::FisherPass(Network& network, FisherOptions options)
   FM_CHECK(!options_.training, STATE,
            "the Fisher runs batch norm on its running statistics: in training mode it mixes the "
            "samples of a batch, and per-sample gradients do not exist");
+  FM_CHECK(!options_.per_token || options_.gradient == FisherGradient::kPerSample, ARGUMENT,
+           "expected per-sample gradients with a Fisher per token but received batch-mean");
   const bool needs_gradients =
       options_.gradient_sums || options_.gradient == FisherGradient::kBatchMean;
   for (const Parameter& parameter : network_.graph().parameters()) {
@@ -44,7 +46,7 @@ void FisherPass::step(const BatchData& batch, std::span<const std::int32_t> labe
   options.batch = batch.view.shape[0];
   options.backward = true;
   // Several reverse passes keep the activations; a single one gives their memory to the gradients.
-  options.repeatable = options_.labels == FisherLabels::kExpected ||
+  options.repeatable = options_.labels == FisherLabels::kExpected || options_.per_token ||
                        (options_.gradient_sums && !gradients_ride_along());
   options.squares = options_.gradient == FisherGradient::kPerSample;
   Executor& executor = network_.executor(options);
@@ -54,13 +56,15 @@ void FisherPass::step(const BatchData& batch, std::span<const std::int32_t> labe
   FM_CHECK(static_cast<std::int64_t>(labels.size()) == work.shape.batch * work.shape.positions,
            SHAPE, "expected ", work.shape.batch * work.shape.positions, " labels but received ",
            labels.size());
-  FM_CHECK(options_.labels != FisherLabels::kExpected || work.shape.positions == 1, UNSUPPORTED,
-           "expected labels on sequences need one reverse pass per combination of tokens; use "
-           "empirical or sampled labels");
+  FM_CHECK(
+      options_.labels != FisherLabels::kExpected || options_.per_token || work.shape.positions == 1,
+      UNSUPPORTED,
+      "expected labels on sequences need one reverse pass per combination of tokens; use "
+      "empirical or sampled labels, or take the Fisher per token");
   const LossResult loss = checked_loss(work);
   if (options_.gradient == FisherGradient::kPerSample) {
     add_per_sample(work);
-    terms_ += work.shape.batch;
+    terms_ += options_.per_token ? loss.counted : work.shape.batch;
   } else {
     add_batch_mean(work);
     terms_ += 1;
@@ -112,29 +116,58 @@ void FisherPass::clear_gradients() const {
   for (const Tensor& gradient : batch_gradients_) gradient.zero();
 }
 
+namespace {
+
+// The labels of position t of each sample, and −1 elsewhere.
+std::vector<std::int32_t> labels_at(std::span<const std::int32_t> labels, std::size_t positions,
+                                    std::size_t t) {
+  std::vector<std::int32_t> out(labels.size(), -1);
+  for (std::size_t row = t; row < labels.size(); row += positions) out[row] = labels[row];
+  return out;
+}
+
+bool counts(std::span<const std::int32_t> labels) {
+  return std::any_of(labels.begin(), labels.end(), [](std::int32_t label) { return label >= 0; });
+}
+
+}  // namespace
+
 void FisherPass::add_per_sample(const Batch& batch) {
   BackwardRequest request = squares_request();
   if (gradients_ride_along()) {
     clear_gradients();
     request.grad_parameters = gradients_request().grad_parameters;
   }
+  std::vector<std::int32_t> drawn;
+  if (options_.labels == FisherLabels::kSampled) drawn = sampled_labels(batch);
+  const std::span<const std::int32_t> labels = drawn.empty() ? batch.labels : drawn;
+  if (!options_.per_token) return add_squares(batch, labels, request);
+  // One token of every sample at a time: samples do not mix, so their squares do not either.
+  const auto positions = static_cast<std::size_t>(batch.shape.positions);
+  for (std::size_t t = 0; t < positions; ++t) {
+    const std::vector<std::int32_t> at = labels_at(labels, positions, t);
+    if (counts(at)) add_squares(batch, at, request);
+  }
+}
+
+void FisherPass::add_squares(const Batch& batch, std::span<const std::int32_t> labels,
+                             const BackwardRequest& request) {
   const auto count = static_cast<std::size_t>(batch.shape.batch);
   if (options_.labels != FisherLabels::kExpected) {
-    const std::vector<double> ones(count, 1.0);
-    if (options_.labels == FisherLabels::kEmpirical) {
-      reverse(batch, batch.labels, ones, request);
-    } else {
-      reverse(batch, sampled_labels(batch), ones, request);
-    }
+    reverse(batch, labels, std::vector<double>(count, 1.0), request);
     return;
   }
-  // Σ_y p_y g_y² = Σ_y (√p_y g_y)²: the weight goes into the seed.
+  // Σ_y p_y g_y² = Σ_y (√p_y g_y)²: the weight goes into the seed. A sample has one counted row at
+  // most.
   const std::vector<double> p = probabilities(batch.executor.output(), options_.temperature);
   const auto classes = static_cast<std::size_t>(batch.shape.classes);
+  const auto positions = static_cast<std::size_t>(batch.shape.positions);
   std::vector<double> scales(count);
   for (std::size_t y = 0; y < classes; ++y) {
-    for (std::size_t n = 0; n < count; ++n) scales[n] = std::sqrt(p[n * classes + y]);
-    reverse(batch, class_labels(batch, y), scales, request);
+    for (std::size_t row = 0; row < labels.size(); ++row) {
+      if (labels[row] >= 0) scales[row / positions] = std::sqrt(p[row * classes + y]);
+    }
+    reverse(batch, class_labels(labels, y), scales, request);
   }
 }
 
@@ -156,7 +189,7 @@ void FisherPass::add_batch_mean(const Batch& batch) {
     for (std::size_t n = 0; n < count; ++n) {
       if (batch.labels[n] >= 0) mean += p[n * classes + y];
     }
-    add(class_labels(batch, y), mean / static_cast<double>(count));
+    add(class_labels(batch.labels, y), mean / static_cast<double>(count));
   }
 }
 
@@ -208,12 +241,13 @@ void FisherPass::add_weighted_squares(double weight) {
   add_terms(batch_gradients_, squares_, [weight](double g) { return weight * g * g; });
 }
 
-std::vector<std::int32_t> FisherPass::class_labels(const Batch& batch, std::size_t label) {
-  std::vector<std::int32_t> labels(batch.labels.size(), static_cast<std::int32_t>(label));
-  for (std::size_t n = 0; n < labels.size(); ++n) {
-    if (batch.labels[n] < 0) labels[n] = batch.labels[n];
+std::vector<std::int32_t> FisherPass::class_labels(std::span<const std::int32_t> labels,
+                                                   std::size_t label) {
+  std::vector<std::int32_t> out(labels.size(), static_cast<std::int32_t>(label));
+  for (std::size_t n = 0; n < out.size(); ++n) {
+    if (labels[n] < 0) out[n] = labels[n];
   }
-  return labels;
+  return out;
 }
 
 std::vector<std::int32_t> FisherPass::sampled_labels(const Batch& batch) const {

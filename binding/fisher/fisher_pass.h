@@ -24,6 +24,7 @@ struct FisherOptions {
   double temperature = 1.0;    // logits are divided by it, the loss multiplied by it
   std::uint64_t seed = 0;      // for kSampled
   bool gradient_sums = false;  // also Σ_n ∂ℓ_n/∂θ, always with the data's labels
+  bool per_token = false;      // a term for each counted token of a sequence, not one for their sum
   bool generic = false;        // the generic rule instead of the fused kernels
   bool training = false;  // refused: there only so that asking for it is an error and not ignored
 };
@@ -53,6 +54,8 @@ class FisherPass {
  private:
   struct Batch;
   void add_per_sample(const Batch& batch);
+  void add_squares(const Batch& batch, std::span<const std::int32_t> labels,
+                   const BackwardRequest& request);
   void add_batch_mean(const Batch& batch);
   // Whether one reverse pass can take squares and gradients: both of the data's labels.
   [[nodiscard]] bool gradients_ride_along() const;
@@ -66,7 +69,7 @@ class FisherPass {
   void add_weighted_squares(double weight);
   void clear_gradients() const;
   // `label` for every sample that is counted.
-  [[nodiscard]] static std::vector<std::int32_t> class_labels(const Batch& batch,
+  [[nodiscard]] static std::vector<std::int32_t> class_labels(std::span<const std::int32_t> labels,
                                                               std::size_t label);
   [[nodiscard]] std::vector<std::int32_t> sampled_labels(const Batch& batch) const;
   [[nodiscard]] BackwardRequest squares_request();

@@ -435,6 +435,7 @@ FisherPassBinding::FisherPassBinding(const Napi::CallbackInfo& info)
     options.temperature = number_member(object, "temperature", 1.0);
     options.seed = seed_value(object);
     options.gradient_sums = boolean_member(object, "gradientSums", false);
+    options.per_token = boolean_member(object, "perToken", false);
     options.generic = boolean_member(object, "generic", false);
     options.training = boolean_member(object, "training", false);
     state_ = NetworkBinding::from(info[0]).state();

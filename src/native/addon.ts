@@ -75,6 +75,7 @@ export interface NativeFisherOptions {
   readonly temperature?: number;
   readonly seed?: number;
   readonly gradientSums?: boolean;
+  readonly perToken?: boolean;
   readonly generic?: boolean;
   readonly training?: boolean;
 }

@@ -8,13 +8,16 @@ export type FisherGradient = "per-sample" | "batch-mean";
 export const FISHER_LABELS: readonly FisherLabels[] = ["empirical", "expected", "sampled"];
 export const FISHER_GRADIENTS: readonly FisherGradient[] = ["per-sample", "batch-mean"];
 
+export type FisherReduction = "sum" | "per-token";
+export const FISHER_REDUCTIONS: readonly FisherReduction[] = ["sum", "per-token"];
+
 /** What a Fisher was taken of and how. Two stores combine when all of it agrees but the ids. */
 export interface FisherMeta {
   readonly labels: FisherLabels;
   readonly gradient: FisherGradient;
   readonly temperature: number;
-  /** A sample's loss is the sum over its counted tokens; an image has one. */
-  readonly reduction: "sum";
+  /** `sum`: a sample's loss is the sum over its counted tokens (an image has one). `per-token`: each token is a term of its own. */
+  readonly reduction: FisherReduction;
   /** Of the `sampled` labels. */
   readonly seed: number;
   /** Of the weights that the gradients were taken at; see `weightsDigest`. */
@@ -29,7 +32,7 @@ export interface FisherStore {
   readonly meta: FisherMeta;
   /** The samples, ascending indices into the data set. */
   readonly ids: Int32Array;
-  /** Samples, or batches for `batch-mean`. */
+  /** Samples; batches for `batch-mean`; counted tokens for `per-token`. */
   readonly terms: number;
   /** Σ (∂ℓ/∂θ)² by parameter, in the parameter's shape. */
   readonly squares: ReadonlyMap<string, Float32Array>;
@@ -249,10 +252,11 @@ function checkGradients(
   }
 }
 
-/** How many terms the sums have: samples, or for `batch-mean` batches. */
+/** How many terms the sums have: samples, for `batch-mean` batches, for `per-token` tokens. */
 function readTerms(meta: MetaReader, samples: number, gradient: FisherGradient): number {
   const terms = meta.whole("terms", 0);
-  const fits = gradient === "per-sample" ? terms === samples : terms <= samples;
+  const perToken = meta.text("reduction") === "per-token";
+  const fits = gradient === "per-sample" ? perToken || terms === samples : terms <= samples;
   if (!fits) throw meta.bad("terms", `terms of ${samples} samples`, String(terms));
   return terms;
 }
@@ -300,7 +304,7 @@ export async function loadFisher(path: string): Promise<FisherStore> {
       labels: meta.oneOf("labels", FISHER_LABELS),
       gradient,
       temperature: meta.positive("temperature"),
-      reduction: meta.oneOf("reduction", ["sum"]),
+      reduction: meta.oneOf("reduction", FISHER_REDUCTIONS),
       seed: meta.whole("seed", 0),
       modelDigest: meta.text("modelDigest"),
       datasetDigest: meta.text("datasetDigest"),

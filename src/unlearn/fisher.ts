@@ -24,6 +24,11 @@ export interface FisherOptions {
   readonly seed?: number | undefined;
   /** Also sum the gradients themselves, with the data's labels; `directional` and `gradient` need them. */
   readonly gradientSums?: boolean | undefined;
+  /**
+   * Of sequences: each counted token is a term of its own, (∂ℓ_t/∂θ)², and not the sum over the sequence. One reverse pass for
+   * each place, so as many times slower. `per-sample` alone.
+   */
+  readonly perToken?: boolean | undefined;
   /** The generic rule instead of the fused kernels: slow; the reference. */
   readonly generic?: boolean | undefined;
   /** "training" is refused: batch norm would mix the samples. */
@@ -92,11 +97,13 @@ export async function computeFisher(
   check(view, options);
   const started = performance.now();
   const { labels = "empirical", gradient = "per-sample", temperature = 1, seed = 0 } = options;
+  const { perToken = false } = options;
   const pass = network.fisherPass({
     labels,
     gradient,
     temperature,
     seed,
+    perToken,
     gradientSums: options.gradientSums ?? false,
     generic: options.generic ?? false,
     training: options.mode === "training",
@@ -129,7 +136,7 @@ export async function computeFisher(
       labels,
       gradient,
       temperature,
-      reduction: "sum",
+      reduction: perToken ? "per-token" : "sum",
       seed,
       modelDigest: weightsDigest(all),
       datasetDigest,

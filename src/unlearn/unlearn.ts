@@ -390,6 +390,7 @@ function problemOf(store: FisherStore, wanted: Wanted, allowed: Int32Array): str
   const { fisher } = wanted.config;
   if (meta.modelDigest !== wanted.digest) return "of another network's weights";
   if (meta.datasetDigest !== wanted.trainDigest) return "of other data";
+  if (meta.reduction !== "sum") return "with a term for each token";
   for (const key of ["labels", "gradient", "temperature"] as const) {
     if (meta[key] !== fisher[key]) return `with ${key} ${meta[key]} instead of ${fisher[key]}`;
   }

@@ -15,6 +15,7 @@ interface Options extends ModelDataOptions {
   readonly labels?: FisherLabels;
   readonly gradient?: FisherGradient;
   readonly temperature?: number;
+  readonly perToken: boolean;
   readonly gradientSums: boolean;
   readonly out: string;
 }
@@ -37,6 +38,7 @@ async function run(options: Options): Promise<void> {
       gradient: options.gradient,
       temperature: options.temperature,
       seed: options.seed,
+      perToken: options.perToken,
       gradientSums: options.gradientSums,
       batchSize: options.batch,
       normalization,
@@ -71,6 +73,7 @@ export function register(program: Command): void {
     .description("sum the squared per-sample gradients of every parameter, into a Fisher store");
   addCommon(addFisher(addSubset(addData(addModel(command)))))
     .requiredOption("--out <FILE>", "where the store goes, .safetensors")
+    .option("--per-token", "of text: a term for each token instead of one for a sequence", false)
     .option(
       "--gradient-sums",
       "also store the summed gradients (for directional and gradient)",

@@ -1,6 +1,10 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
   datasetDigest,
+  subset,
   type TokenDataset,
   tokenDataset,
   wholeView,
@@ -12,6 +16,7 @@ import { loadNetwork, type Model, readWeights } from "../../../src/model/model.j
 import { train } from "../../../src/train/train.js";
 import { resolveConfig, type UnlearnOverrides } from "../../../src/unlearn/config.js";
 import { computeFisher } from "../../../src/unlearn/fisher.js";
+import { addFishers, loadFisher, saveFisher } from "../../../src/unlearn/fisher-store.js";
 import { presets } from "../../../src/unlearn/presets.gen.js";
 import { type UnlearnRequest, unlearn } from "../../../src/unlearn/unlearn.js";
 import { expectError } from "../io/support.js";
@@ -99,6 +104,24 @@ async function requestOf(overrides: UnlearnOverrides = {}): Promise<UnlearnReque
   };
 }
 
+/** Each counted token as a sample of its own: the sequence, with that one target. */
+function tokenByToken(data: TokenDataset): TokenDataset {
+  const { length } = data;
+  const tokens: number[] = [];
+  const targets: number[] = [];
+  data.targets.forEach((target, place) => {
+    if (target < 0) return;
+    const begin = place - (place % length);
+    tokens.push(...data.tokens.subarray(begin, begin + length));
+    for (let t = 0; t < length; t++) targets.push(begin + t === place ? target : -1);
+  });
+  return tokenDataset({
+    length,
+    tokens: Int32Array.from(tokens),
+    targets: Int32Array.from(targets),
+  });
+}
+
 async function fisherOf(length: number): Promise<Map<string, Float32Array>> {
   const { weights } = await model();
   const longer = { ...tinyLanguageModel(length), weights };
@@ -151,6 +174,80 @@ describe("unlearning token sequences", () => {
       // A key's bias moves all scores of a row alike: its gradient is rounding.
       expect(away, name).toBeLessThanOrEqual(1e-6 * Math.hypot(...values) + 1e-15);
     }
+  });
+
+  it.each(["empirical", "expected", "sampled"] as const)(
+    "per token, with %s labels: the Fisher of the tokens one by one",
+    async (labels) => {
+      const { graph, weights } = await model();
+      const fresh = { ...tinyLanguageModel(), weights };
+      using network = await loadNetwork(fresh, { threads: 1, real: "f64" });
+      const of = (data: TokenDataset, perToken: boolean) =>
+        computeFisher(graph, network, wholeView(data), "digest", {
+          // `expected` on single tokens is per token, too: it is refused for sequences.
+          ...{ labels, perToken, batchSize: 5, normalization: undefined },
+          gradientSums: labels === "empirical",
+          temperature: 2,
+        });
+      const whole = sentences();
+      const { store } = await of(whole, true);
+      expect(store.meta.reduction).toBe("per-token");
+      expect(store.terms).toBe(9 * LENGTH + 3 * 3);
+      // Drawn labels differ by a sample's number: there the sums alone can be compared, with themselves.
+      const { store: single } = await of(labels === "sampled" ? whole : tokenByToken(whole), true);
+      for (const [name, values] of store.squares) {
+        const other = single.squares.get(name) as Float32Array;
+        const away = Math.hypot(...values.map((v, i) => v - (other[i] as number)));
+        expect(away, name).toBeLessThanOrEqual(1e-6 * Math.hypot(...values) + 1e-15);
+      }
+      if (labels !== "empirical") return;
+      const { store: sums } = await of(whole, false);
+      expect(sums.meta.reduction).toBe("sum");
+      for (const [name, values] of store.gradients ?? []) {
+        const other = sums.gradients?.get(name) as Float32Array;
+        const away = Math.hypot(...values.map((v, i) => v - (other[i] as number)));
+        expect(away, name).toBeLessThanOrEqual(1e-5 * Math.hypot(...values) + 1e-12);
+      }
+      const away = Math.hypot(
+        ...[...(store.squares.get("head.weight") ?? [])].map(
+          (v, i) => v - (sums.squares.get("head.weight")?.[i] as number),
+        ),
+      );
+      expect(away).toBeGreaterThan(0.01 * Math.hypot(...(store.squares.get("head.weight") ?? [])));
+    },
+  );
+
+  it("a Fisher per token is kept with what it is, and does not pass for one per sequence", async () => {
+    const { graph, weights } = await model();
+    using network = await loadNetwork({ ...tinyLanguageModel(), weights }, { threads: 1 });
+    const data = sentences();
+    const digest = await datasetDigest(data);
+    const options = { batchSize: 5, normalization: undefined, gradientSums: true, temperature: 4 };
+    const view = subset(data, FORGET);
+    const { store } = await computeFisher(graph, network, view, digest, {
+      ...options,
+      perToken: true,
+    });
+    const { store: summed } = await computeFisher(graph, network, view, digest, options);
+    await expectError(() => addFishers(store, summed), "ERR_FM_MISMATCH", "reduction");
+    const folder = await mkdtemp(join(tmpdir(), "fishermask-tokens-"));
+    try {
+      const path = join(folder, "fisher.safetensors");
+      await saveFisher(store, path);
+      const read = await loadFisher(path);
+      expect(read.meta).toEqual(store.meta);
+      expect(read.terms).toBe(store.terms);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+    const request = { ...(await requestOf()), stored: { forget: store } };
+    await expectError(() => unlearn(request), "ERR_FM_MISMATCH", "term for each token");
+    const mean = { ...options, perToken: true, gradient: "batch-mean" as const };
+    await expectError(
+      () => computeFisher(graph, network, view, digest, mean),
+      "ERR_FM_ARGUMENT",
+      "per token",
+    );
   });
 
   it.each([
