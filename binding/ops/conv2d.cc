@@ -12,6 +12,7 @@
 
 #include "core/parallel.h"
 #include "graph/op.h"
+#include "ops/conv_reference.h"
 #include "ops/onednn.h"
 #include "ops/window.h"
 
@@ -51,61 +52,18 @@ ConvSizes sizes_of(const NodeSpec& node) {
 
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   const ConvSizes sizes = sizes_of(node);
-  if (node.has_parameter("bias")) {
-    const Shape& bias = node.parameters.at("bias");
-    node.check(bias == Shape{sizes.out}, "expected a bias of shape (", sizes.out, ") but received ",
-               shape_text(bias));
-  }
+  check_conv_bias(node, sizes.out);
   return {{{sizes.window.rows.out, sizes.window.columns.out, sizes.out}, node.inputs[0].dtype}};
 }
 
-template <typename T>
-class ConvReference : public Kernel {
+// Every product of the op, for TapReference.
+class ConvTaps {
  public:
-  explicit ConvReference(const NodeSpec& node) : sizes_(sizes_of(node)) {}
+  explicit ConvTaps(const ConvSizes& sizes) : sizes_(sizes) {}
+  [[nodiscard]] std::int64_t out() const { return sizes_.out; }
 
-  void forward(const NodeIo& io) override {
-    const T* x = io.inputs[0].as<T>();
-    const T* weight = io.parameter("weight").as<T>();
-    const TensorView bias = io.parameter("bias");
-    T* y = io.outputs[0].as<T>();
-    for (std::int64_t i = 0; i < io.outputs[0].count(); ++i) {
-      y[i] = bias ? bias.as<T>()[i % sizes_.out] : T{0};
-    }
-    for_each_tap(io.batch, [=](std::int64_t xi, std::int64_t wi, std::int64_t yi) {
-      y[yi] += x[xi] * weight[wi];
-    });
-  }
-
-  void backward(const NodeIo& io) override {
-    const T* grad_output = io.grad_outputs[0].as<T>();
-    if (io.grad_inputs[0]) {
-      const T* weight = io.parameter("weight").as<T>();
-      T* grad_input = io.grad_inputs[0].as<T>();
-      if (!io.accumulate[0]) std::fill_n(grad_input, io.grad_inputs[0].count(), T{0});
-      for_each_tap(io.batch, [=](std::int64_t xi, std::int64_t wi, std::int64_t yi) {
-        grad_input[xi] += grad_output[yi] * weight[wi];
-      });
-    }
-    if (const TensorView grad_weight = io.grad_parameter("weight")) {
-      const T* x = io.inputs[0].as<T>();
-      T* sums = grad_weight.as<T>();
-      for_each_tap(io.batch, [=](std::int64_t xi, std::int64_t wi, std::int64_t yi) {
-        sums[wi] += grad_output[yi] * x[xi];
-      });
-    }
-    if (const TensorView grad_bias = io.grad_parameter("bias")) {
-      T* sums = grad_bias.as<T>();
-      for (std::int64_t i = 0; i < io.grad_outputs[0].count(); ++i) {
-        sums[i % sizes_.out] += grad_output[i];
-      }
-    }
-  }
-
- private:
-  // body(index in x, in W, in y) for every product of the convolution.
   template <typename Body>
-  void for_each_tap(std::int64_t batch, const Body& body) const {
+  void for_each(std::int64_t batch, const Body& body) const {
     const WindowAxis& rows = sizes_.window.rows;
     const WindowAxis& columns = sizes_.window.columns;
     for (std::int64_t n = 0; n < batch; ++n) {
@@ -126,6 +84,7 @@ class ConvReference : public Kernel {
     }
   }
 
+ private:
   template <typename Body>
   void for_each_channel(std::int64_t x_base, std::int64_t y_base, std::int64_t tap,
                         const Body& body) const {
@@ -467,8 +426,9 @@ class ConvFast : public Kernel {
 };
 
 std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
-  if (dtype == DType::kF64) return std::make_unique<ConvReference<double>>(node);
-  return std::make_unique<ConvReference<float>>(node);
+  if (dtype == DType::kF64)
+    return std::make_unique<TapReference<double, ConvTaps>>(ConvTaps(sizes_of(node)));
+  return std::make_unique<TapReference<float, ConvTaps>>(ConvTaps(sizes_of(node)));
 }
 
 std::unique_ptr<Kernel> make_fast(const NodeSpec& node, std::int64_t batch) {
