@@ -11,6 +11,11 @@ export interface OpenFile {
   readonly size: number;
 }
 
+/** Whether a path is a folder. @throws {@link FishermaskError} `ERR_FM_IO` for one that is not there */
+export async function isFolder(path: string): Promise<boolean> {
+  return (await attempt("open", path, stat(path))).isDirectory();
+}
+
 /**
  * Opens a regular file. Folders, pipes and devices are refused: they have no size to check a header against, and opening
  * a pipe could wait for ever.

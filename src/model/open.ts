@@ -1,5 +1,4 @@
-import { stat } from "node:fs/promises";
-import { attempt } from "../io/file-error.js";
+import { isFolder } from "../io/read.js";
 import { SafetensorsFile } from "../io/safetensors.js";
 import { FishermaskError } from "../native/errors.js";
 import { isLlama2c, openHuggingFaceModel } from "./huggingface/open.js";
@@ -16,10 +15,6 @@ export interface OpenModelOptions {
   readonly classes?: number | undefined;
   /** Tokens a sample, of a language model; left out, its whole context. */
   readonly sequenceLength?: number | undefined;
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  return (await attempt("open", path, stat(path))).isDirectory();
 }
 
 async function metadataOf(file: string): Promise<ReadonlyMap<string, string>> {

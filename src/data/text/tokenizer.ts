@@ -1,5 +1,4 @@
-import { stat } from "node:fs/promises";
-import { attempt } from "../../io/file-error.js";
+import { isFolder } from "../../io/read.js";
 import { openHuggingFaceTokenizer } from "./huggingface-tokenizer.js";
 import { openLlama2cTokenizer } from "./llama2c-tokenizer.js";
 
@@ -27,7 +26,7 @@ export interface Tokenizer {
  * @throws {@link FishermaskError} `ERR_FM_IO`, `ERR_FM_BAD_FILE` naming the file and the token or key
  */
 export async function openTokenizer(path: string): Promise<Tokenizer> {
-  if ((await attempt("open", path, stat(path))).isDirectory()) {
+  if (await isFolder(path)) {
     return openHuggingFaceTokenizer(`${path}/tokenizer.json`);
   }
   return /\.json$/i.test(path) ? openHuggingFaceTokenizer(path) : openLlama2cTokenizer(path);

@@ -1,7 +1,6 @@
-import { stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { sha256File } from "../../io/digest.js";
-import { attempt } from "../../io/file-error.js";
+import { isFolder } from "../../io/read.js";
 import { rewriteSafetensors, SafetensorsFile, ShardedSafetensors } from "../../io/safetensors.js";
 import type { Model } from "../model.js";
 import { buildBert } from "./bert.js";
@@ -100,7 +99,7 @@ async function closingOnFailure<T>(weights: ShardedSafetensors, make: () => T): 
 }
 
 async function openFiles(path: string, options: HuggingFaceOptions): Promise<Opened> {
-  const folder = (await attempt("open", path, stat(path))).isDirectory();
+  const folder = await isFolder(path);
   const opened = await (folder ? openFolderModel(path, options) : openLlama2c(path, options));
   return closingOnFailure(opened.weights, () => {
     checkTensors(opened.network, opened.weights.tensors, path);
