@@ -29,6 +29,15 @@ inline void fill_uniform(const TensorView& view, float least, float most, std::u
   }
 }
 
+// Whole numbers in [0, end).
+inline void fill_whole(const TensorView& view, std::int64_t end, std::uint64_t stream) {
+  auto* values = view.as<std::int32_t>();
+  for (std::int64_t i = 0; i < view.count(); ++i) {
+    const float u = philox_uniform({.seed = 1, .stream = stream}, static_cast<std::uint64_t>(i));
+    values[i] = static_cast<std::int32_t>(u * static_cast<float>(end));
+  }
+}
+
 class BenchNetwork {
  public:
   explicit BenchNetwork(const Arguments& arguments)
@@ -41,19 +50,25 @@ class BenchNetwork {
       network.set_parameter(parameter.name, values.view());
     }
     const Graph& graph = network.graph();
-    const Shape& input = graph.values()[static_cast<std::size_t>(graph.inputs()[0])].spec.shape;
-    images = Tensor(DType::kF32, with_batch(samples, input));
-    fill_uniform(images.view(), -1.7F, 1.7F, 1);
-    batch.view = images.view();
+    const ValueSpec& input = graph.values()[static_cast<std::size_t>(graph.inputs()[0])].spec;
     const Shape& logits = graph.values()[static_cast<std::size_t>(graph.outputs()[0])].spec.shape;
-    for (std::int64_t n = 0; n < samples; ++n) {
-      labels.push_back(static_cast<std::int32_t>(n % logits.back()));
+    inputs = Tensor(input.dtype, with_batch(samples, input.shape));
+    if (input.dtype == DType::kI32) {
+      // Ids: a language model's rows are as many as the classes of its logits.
+      fill_whole(inputs.view(), logits.back(), 1);
+    } else {
+      fill_uniform(inputs.view(), -1.7F, 1.7F, 1);
+    }
+    batch.view = inputs.view();
+    const std::int64_t rows = samples * element_count({logits.begin(), logits.end() - 1});
+    for (std::int64_t row = 0; row < rows; ++row) {
+      labels.push_back(static_cast<std::int32_t>(row % logits.back()));
     }
   }
 
   std::int64_t samples;
   Network network;
-  Tensor images;
+  Tensor inputs;
   BatchData batch;
   std::vector<std::int32_t> labels;
 

@@ -10,6 +10,8 @@ namespace fishermask::bench {
 void network_benchmark(const Arguments& arguments);
 // Where a network's passes spend their time, by op. --graph FILE, --batch, --rounds.
 void op_benchmark(const Arguments& arguments);
+// The squared-gradient kernels alone, shape by shape. --batch, --rounds, --only PART-OF-A-NAME.
+void kernel_benchmark(const Arguments& arguments);
 // Scores and exact selection over --weights weights. --rounds.
 void mask_benchmark(const Arguments& arguments);
 

@@ -1,13 +1,12 @@
 #include <algorithm>
-#include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "bench_network.h"
 #include "benchmarks.h"
+#include "ceilings.h"
 #include "core/parallel.h"
 #include "fisher/fisher_pass.h"
-#include "ops/onednn.h"
 #include "optim/trainer.h"
 #include "timing.h"
 
@@ -15,9 +14,6 @@ namespace fishermask::bench {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr std::int64_t kGemmSize = 1024;
-constexpr std::int64_t kCopyBytes = std::int64_t{256} << 20;
 
 // Evaluation mode, gradients of all weights: what a plain framework does for one batch.
 class EvaluationBackward {
@@ -35,7 +31,7 @@ class EvaluationBackward {
     Executor& executor = bench_.network.executor(options);
     write_batch(bench_.batch, executor.input());
     executor.forward();
-    const std::vector<double> ones(bench_.labels.size(), 1.0);
+    const std::vector<double> ones(static_cast<std::size_t>(bench_.samples), 1.0);
     seed_loss(executor.output(), bench_.labels, 1.0, ones, executor.output_gradient());
     for (const Tensor& gradient : gradients_) gradient.zero();
     executor.backward(request_);
@@ -77,24 +73,9 @@ void network_benchmark(const Arguments& arguments) {
   std::vector<Timed> pieces = passes(bench, backward, fisher, trainer);
   const std::size_t of_network = pieces.size();
 
-  const Shape square = {kGemmSize, kGemmSize};
-  const Tensor a(DType::kF32, square);
-  const Tensor b(DType::kF32, square);
-  const Tensor c(DType::kF32, square);
-  fill_uniform(a.view(), -1, 1, 2);
-  fill_uniform(b.view(), -1, 1, 3);
-  pieces.push_back({"GEMM ceiling (oneDNN sgemm, 1024 x 1024 x 1024)", [&] {
-                      gemm(false, false, kGemmSize, kGemmSize, kGemmSize, a.as<float>(), kGemmSize,
-                           b.as<float>(), kGemmSize, 0.0F, c.as<float>(), kGemmSize);
-                    }});
-  const Tensor from(DType::kU8, {kCopyBytes});
-  const Tensor to(DType::kU8, {kCopyBytes});
-  pieces.push_back({"copy bandwidth (256 MiB)", [&] {
-                      parallel_for(kCopyBytes, 1 << 20, [&](std::int64_t begin, std::int64_t end) {
-                        std::memcpy(to.view().data + begin, from.view().data + begin,
-                                    static_cast<std::size_t>(end - begin));
-                      });
-                    }});
+  Ceilings ceiling;
+  pieces.push_back(ceiling.gemm());
+  pieces.push_back(ceiling.copy());
   run_rounds(pieces, rounds, clock_of(arguments));
 
   Json results;
@@ -102,12 +83,11 @@ void network_benchmark(const Arguments& arguments) {
     results[pieces[i].name] =
         describe(pieces[i], static_cast<double>(bench.samples), "samples_per_second");
   }
-  constexpr double kGemmOperations = 2e-9 * kGemmSize * kGemmSize * kGemmSize;
   Json ceilings;
-  ceilings[pieces[of_network].name] = describe(pieces[of_network], kGemmOperations, "gflops");
-  // Read and written once each.
+  ceilings[pieces[of_network].name] =
+      describe(pieces[of_network], Ceilings::gemm_gflops(1.0), "gflops");
   ceilings[pieces[of_network + 1].name] =
-      describe(pieces[of_network + 1], 2e-9 * static_cast<double>(kCopyBytes), "gb_per_second");
+      describe(pieces[of_network + 1], Ceilings::copy_gb_per_second(1.0), "gb_per_second");
   const Json document = {{"network", bench.network.graph().name()},
                          {"batch", bench.samples},
                          {"threads", thread_count()},

@@ -42,7 +42,9 @@ class NodeBench {
   void backward_input(bool wanted) {
     clear();
     for (std::size_t i = 0; wanted && i < io_.inputs.size(); ++i) {
-      if (gradients_.size() <= i) gradients_.emplace_back(DType::kF32, io_.inputs[i].shape);
+      if (io_.inputs[i].dtype != DType::kF32) continue;
+      gradients_.resize(io_.inputs.size());
+      if (!gradients_[i].view()) gradients_[i] = Tensor(DType::kF32, io_.inputs[i].shape);
       io_.grad_inputs[i] = gradients_[i].view();
     }
     if (wanted) kernel_->backward(io_);
@@ -50,7 +52,7 @@ class NodeBench {
   void backward_parameters() {
     clear();
     for (const auto& [slot, view] : io_.parameters) {
-      if (slot.starts_with("running")) continue;
+      if (slot.starts_with("running") || view.dtype != DType::kF32) continue;
       if (!sums_.contains(slot)) sums_[slot] = Tensor(DType::kF32, view.shape);
       io_.grad_parameters[slot] = sums_[slot].view();
     }
@@ -68,9 +70,9 @@ class NodeBench {
 
  private:
   TensorView tensor(std::int64_t batch, const ValueSpec& spec) {
-    memory_.emplace_back(DType::kF32, with_batch(batch, spec.shape));
-    fill_uniform(memory_.back().view(), -1, 1, memory_.size());
-    return memory_.back().view();
+    memory_.emplace_back(spec.dtype, with_batch(batch, spec.shape));
+    if (spec.dtype == DType::kF32) fill_uniform(memory_.back().view(), -1, 1, memory_.size());
+    return memory_.back().view();  // whole numbers: zeros, valid as ids and as masks
   }
   std::byte* bytes(std::int64_t count) {
     if (count == 0) return nullptr;
@@ -105,7 +107,8 @@ std::map<std::string, OpTimes> measure(const BenchNetwork& bench, int rounds, Cl
   const Graph& graph = bench.network.graph();
   for (const Node& node : graph.nodes()) {
     NodeBench work(bench.network, node, bench.samples, training);
-    const bool wants_input = graph.values()[static_cast<std::size_t>(node.inputs[0])].needs_grad;
+    const bool wants_input =
+        !node.inputs.empty() && graph.values()[static_cast<std::size_t>(node.inputs[0])].needs_grad;
     std::vector<Timed> pieces = {{"forward", [&] { work.forward(); }},
                                  {"input", [&] { work.backward_input(wants_input); }},
                                  {"parameters", [&] { work.backward_parameters(); }},

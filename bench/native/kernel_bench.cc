@@ -1,0 +1,115 @@
+// The fused squared-gradient kernels on the shapes that real networks have, beside the GEMM ceiling
+// of the same run. Operations: two per product that exists (products with padding do not), squares
+// not counted.
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "bench_network.h"
+#include "benchmarks.h"
+#include "ceilings.h"
+#include "core/parallel.h"
+#include "fisher/contraction.h"
+#include "timing.h"
+
+namespace fishermask::bench {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct KernelShape {
+  std::string name;
+  std::int64_t in, out;  // channels
+  std::int64_t rows, columns, kernel;
+  std::int64_t groups = 1;
+};
+
+std::vector<KernelShape> shapes() {
+  return {
+      {"conv 3x3, 3 -> 16 at 32x32", 3, 16, 32, 32, 3},
+      {"conv 3x3, 16 -> 16 at 32x32", 16, 16, 32, 32, 3},
+      {"conv 3x3, 32 -> 32 at 16x16", 32, 32, 16, 16, 3},
+      {"conv 3x3, 64 -> 64 at 32x32", 64, 64, 32, 32, 3},
+      {"conv 3x3, 64 -> 64 at 8x8", 64, 64, 8, 8, 3},
+      {"conv 3x3, 128 -> 128 at 16x16", 128, 128, 16, 16, 3},
+      {"conv 3x3, 256 -> 256 at 8x8", 256, 256, 8, 8, 3},
+      {"conv 3x3, 512 -> 512 at 4x4", 512, 512, 4, 4, 3},
+      {"conv 3x3, 512 -> 512 at 2x2", 512, 512, 2, 2, 3},
+      {"conv 1x1, 64 -> 128 at 16x16", 64, 128, 16, 16, 1},
+      {"depthwise 3x3, 128 at 16x16", 128, 128, 16, 16, 3, 128},
+      {"linear, 192 -> 576, 65 tokens", 192, 576, 1, 65, 1},
+      {"linear, 768 -> 192, 65 tokens", 768, 192, 1, 65, 1},
+      {"linear, 384 -> 1536, 128 tokens", 384, 1536, 1, 128, 1},
+      {"linear, 384 -> 384, 16 tokens", 384, 384, 1, 16, 1},
+      {"linear, 384 -> 8192, 128 tokens", 384, 8192, 1, 128, 1},
+      {"linear, 512 -> 512, vectors", 512, 512, 1, 1, 1},
+  };
+}
+
+class KernelBench {
+ public:
+  KernelBench(const KernelShape& shape, std::int64_t batch)
+      : grad_output_(DType::kF32, {batch, shape.rows, shape.columns, shape.out}),
+        input_(DType::kF32, {batch, shape.rows, shape.columns, shape.in}),
+        sums_(static_cast<std::size_t>(shape.out * shape.in / shape.groups * shape.kernel *
+                                       shape.kernel)) {
+    fill_uniform(grad_output_.view(), -1, 1, 1);
+    fill_uniform(input_.view(), -1, 1, 2);
+    form_.grad_output = grad_output_.as<float>();
+    form_.input = input_.as<float>();
+    form_.batch = batch;
+    form_.in_height = form_.out_height = shape.rows;
+    form_.in_width = form_.out_width = shape.columns;
+    form_.in_channels = shape.in;
+    form_.out_channels = shape.out;
+    form_.kernel_height = form_.kernel_width = shape.kernel;
+    form_.pad_top = form_.pad_left = shape.kernel / 2;
+    form_.groups = shape.groups;
+  }
+  void run() { accumulate_contraction(form_, sums_.data()); }
+
+  [[nodiscard]] double operations() const {
+    const auto taps = [](std::int64_t size, std::int64_t kernel) {
+      return size * kernel - 2 * (kernel / 2) * (kernel / 2 + 1) / 2;
+    };
+    return 2.0 * static_cast<double>(form_.batch * form_.out_channels * form_.in_channels /
+                                     form_.groups * taps(form_.out_height, form_.kernel_height) *
+                                     taps(form_.out_width, form_.kernel_width));
+  }
+
+ private:
+  Tensor grad_output_, input_;
+  std::vector<double> sums_;
+  ContractionForm form_;
+};
+
+}  // namespace
+
+void kernel_benchmark(const Arguments& arguments) {
+  const int rounds = static_cast<int>(arguments.integer("rounds", 9));
+  const std::int64_t batch = arguments.integer("batch", 64);
+  const std::string only = arguments.string("only", "");
+  Json results = Json::array();
+  for (const KernelShape& shape : shapes()) {
+    if (shape.name.find(only) == std::string::npos) continue;
+    KernelBench kernel(shape, batch);
+    Ceilings ceilings;
+    std::vector<Timed> pieces = {{"kernel", [&] { kernel.run(); }}, ceilings.gemm()};
+    run_rounds(pieces, rounds, clock_of(arguments));
+    const double rate = 1e-9 * kernel.operations() / pieces[0].median();
+    const double peak = Ceilings::gemm_gflops(pieces[1].median());
+    results.push_back({{"kernel", shape.name},
+                       {"ms", pieces[0].median() * 1e3},
+                       {"spread", pieces[0].spread()},
+                       {"gflops", rate},
+                       {"gemm_gflops", peak},
+                       {"of_gemm_peak", rate / peak}});
+  }
+  const Json document = {{"batch", batch},
+                         {"threads", thread_count()},
+                         {"rounds", rounds},
+                         {"clock", arguments.string("clock", "wall")},
+                         {"results", results}};
+  std::cout << document.dump(1) << "\n";
+}
+
+}  // namespace fishermask::bench
