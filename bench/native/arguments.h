@@ -1,4 +1,5 @@
-// "--name value" pairs of the benchmark's command line.
+// A benchmark's options: "--name value" pairs of a command line, or names and values from
+// elsewhere.
 #pragma once
 
 #include <map>
@@ -11,6 +12,7 @@ namespace fishermask::bench {
 
 class Arguments {
  public:
+  explicit Arguments(std::map<std::string, std::string> values) : values_(std::move(values)) {}
   explicit Arguments(const std::vector<std::string>& words) {
     for (std::size_t i = 0; i < words.size(); i += 2) {
       FM_CHECK(words[i].starts_with("--") && i + 1 < words.size(), ARGUMENT,
@@ -18,22 +20,22 @@ class Arguments {
       values_[words[i].substr(2)] = words[i + 1];
     }
   }
-  [[nodiscard]] std::string string(const std::string& name, const std::string& fallback) const {
-    const auto found = values_.find(name);
-    return found == values_.end() ? fallback : found->second;
-  }
-  [[nodiscard]] std::int64_t integer(const std::string& name, std::int64_t fallback) const {
-    const auto found = values_.find(name);
-    if (found == values_.end()) return fallback;
-    try {
-      return std::stoll(found->second);
-    } catch (const std::exception&) {
-      fail(ErrorCode::kARGUMENT, "expected a whole number for --", name, " but received ",
-           found->second);
-    }
-  }
+  // The fallback where the option was not given.
+  [[nodiscard]] std::string string(const std::string& name, const std::string& fallback) const;
+  // Whole numbers may be written as 1e8. Errors: ARGUMENT.
+  [[nodiscard]] std::int64_t integer(const std::string& name, std::int64_t fallback) const;
+  [[nodiscard]] double number(const std::string& name, double fallback) const;
+  // A whole number of at least 1. Errors: ARGUMENT.
+  [[nodiscard]] std::int64_t count(const std::string& name, std::int64_t fallback) const;
+  // One of `choices`. Errors: ARGUMENT, listing them.
+  [[nodiscard]] std::string choice(const std::string& name, const std::string& fallback,
+                                   const std::vector<std::string>& choices) const;
+  // Errors: ARGUMENT naming the first option that is not among `known` and not one of all
+  // benchmarks (threads, clock, rounds).
+  void check_known(const std::vector<std::string>& known) const;
 
  private:
+  [[nodiscard]] const std::string* find(const std::string& name) const;
   std::map<std::string, std::string> values_;
 };
 

@@ -38,12 +38,22 @@ inline void fill_whole(const TensorView& view, std::int64_t end, std::uint64_t s
   }
 }
 
+// --graph-json TEXT, or the text of --graph FILE.
+[[nodiscard]] inline std::string graph_text(const Arguments& arguments) {
+  const std::string given = arguments.string("graph-json", "");
+  return given.empty() ? read_text(arguments.string("graph", "bench/graphs/resnet20.json")) : given;
+}
+
 class BenchNetwork {
  public:
   explicit BenchNetwork(const Arguments& arguments)
-      : samples(arguments.integer("batch", 128)),
-        network(read_text(arguments.string("graph", "bench/graphs/resnet20.json")), {}) {
-    std::uint64_t stream = 10;
+      : BenchNetwork(graph_text(arguments), arguments.count("batch", 64),
+                     static_cast<std::uint64_t>(arguments.integer("seed", 0))) {}
+
+  BenchNetwork(const std::string& graph_json, std::int64_t batch_samples, std::uint64_t seed)
+      : samples(batch_samples), network(graph_json, {}) {
+    // Streams of one seed stay apart from those of the next.
+    std::uint64_t stream = (seed << 20U) + 10;
     for (const Parameter& parameter : network.graph().parameters()) {
       Tensor values(DType::kF32, parameter.shape);
       fill_parameter(parameter, values, stream++);
@@ -55,15 +65,24 @@ class BenchNetwork {
     inputs = Tensor(input.dtype, with_batch(samples, input.shape));
     if (input.dtype == DType::kI32) {
       // Ids: a language model's rows are as many as the classes of its logits.
-      fill_whole(inputs.view(), logits.back(), 1);
+      fill_whole(inputs.view(), logits.back(), stream);
     } else {
-      fill_uniform(inputs.view(), -1.7F, 1.7F, 1);
+      fill_uniform(inputs.view(), -1.7F, 1.7F, stream);
     }
     batch.view = inputs.view();
     const std::int64_t rows = samples * element_count({logits.begin(), logits.end() - 1});
     for (std::int64_t row = 0; row < rows; ++row) {
       labels.push_back(static_cast<std::int32_t>(row % logits.back()));
     }
+  }
+
+  // Numbers that training moves.
+  [[nodiscard]] std::int64_t parameter_count() const {
+    std::int64_t count = 0;
+    for (const Parameter& parameter : network.graph().parameters()) {
+      if (parameter.trainable()) count += element_count(parameter.shape);
+    }
+    return count;
   }
 
   std::int64_t samples;
@@ -79,6 +98,8 @@ class BenchNetwork {
       const std::int64_t fan = values.count() / parameter.shape[0];
       const float bound = std::sqrt(6.0F / static_cast<float>(fan));
       fill_uniform(values.view(), -bound, bound, stream);
+    } else if (parameter.role == "embedding") {
+      fill_uniform(values.view(), -0.1F, 0.1F, stream);
     } else {
       const bool ones = parameter.role == "norm" ? parameter.name.ends_with("weight")
                                                  : parameter.name.ends_with("running_var");

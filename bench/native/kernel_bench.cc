@@ -1,20 +1,17 @@
 // The fused squared-gradient kernels on the shapes that real networks have, beside the GEMM ceiling
 // of the same run. Operations: two per product that exists (products with padding do not), squares
 // not counted.
-#include <iostream>
-#include <nlohmann/json.hpp>
+#include <algorithm>
 
 #include "bench_network.h"
 #include "benchmarks.h"
 #include "ceilings.h"
-#include "core/parallel.h"
+#include "document.h"
 #include "fisher/contraction.h"
 #include "timing.h"
 
 namespace fishermask::bench {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct KernelShape {
   std::string name;
@@ -75,6 +72,11 @@ class KernelBench {
                                      form_.groups * taps(form_.out_height, form_.kernel_height) *
                                      taps(form_.out_width, form_.kernel_width));
   }
+  // Gradients and inputs once, f32; sums read and written, f64.
+  [[nodiscard]] double bytes() const {
+    return 4.0 * static_cast<double>(grad_output_.count() + input_.count()) +
+           16.0 * static_cast<double>(sums_.size());
+  }
 
  private:
   Tensor grad_output_, input_;
@@ -82,34 +84,64 @@ class KernelBench {
   ContractionForm form_;
 };
 
+// Adds the pieces' seconds to those of the same place in `all`.
+void join_seconds(std::vector<Timed>& all, const std::vector<Timed>& pieces) {
+  if (all.empty()) {
+    all = pieces;
+    return;
+  }
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    std::vector<double>& seconds = all[i].seconds;
+    seconds.insert(seconds.end(), pieces[i].seconds.begin(), pieces[i].seconds.end());
+    std::sort(seconds.begin(), seconds.end());
+  }
+}
+
 }  // namespace
 
-void kernel_benchmark(const Arguments& arguments) {
-  const int rounds = static_cast<int>(arguments.integer("rounds", 9));
-  const std::int64_t batch = arguments.integer("batch", 64);
+Json kernel_benchmark(const Arguments& arguments) {
+  arguments.check_known({"batch", "only"});
+  const int rounds = rounds_of(arguments, 9);
+  const std::int64_t batch = arguments.count("batch", 64);
   const std::string only = arguments.string("only", "");
-  Json results = Json::array();
+  Ceilings ceilings;
+  Json kernels = Json::array();
+  std::vector<Timed> all_ceilings;
   for (const KernelShape& shape : shapes()) {
     if (shape.name.find(only) == std::string::npos) continue;
     KernelBench kernel(shape, batch);
-    Ceilings ceilings;
-    std::vector<Timed> pieces = {{"kernel", [&] { kernel.run(); }}, ceilings.gemm()};
+    std::vector<Timed> pieces = {
+        {"kernel", [&] { kernel.run(); }}, ceilings.gemm(), ceilings.copy()};
     run_rounds(pieces, rounds, clock_of(arguments));
     const double rate = 1e-9 * kernel.operations() / pieces[0].median();
     const double peak = Ceilings::gemm_gflops(pieces[1].median());
-    results.push_back({{"kernel", shape.name},
-                       {"ms", pieces[0].median() * 1e3},
-                       {"spread", pieces[0].spread()},
-                       {"gflops", rate},
-                       {"gemm_gflops", peak},
-                       {"of_gemm_peak", rate / peak}});
+    Json row = {{"kernel", shape.name}};
+    row.update(describe(pieces[0]));
+    row.update(Json{{"gflops", rate},
+                    {"gemmGflops", peak},
+                    {"ofGemmCeiling", rate / peak},
+                    {"operations", kernel.operations()},
+                    {"bytes", kernel.bytes()},
+                    {"intensity", kernel.operations() / kernel.bytes()}});
+    kernels.push_back(row);
+    join_seconds(all_ceilings, pieces);
   }
-  const Json document = {{"batch", batch},
-                         {"threads", thread_count()},
-                         {"rounds", rounds},
-                         {"clock", arguments.string("clock", "wall")},
-                         {"results", results}};
-  std::cout << document.dump(1) << "\n";
+  FM_CHECK(!kernels.empty(), ARGUMENT,
+           "Expected a part of a kernel's name for --only but received ", only);
+  Json document = {{"batch", batch}};
+  document.update(settings_of(arguments, rounds));
+  document["kernels"] = kernels;
+  document["ceilings"] = describe_ceilings(all_ceilings[1], all_ceilings[2]);
+  document["definitions"] = {
+      {"operations",
+       "2 for each product of the per-sample gradients (without those with padding); the squares "
+       "do not count"},
+      {"bytes", "gradients and inputs once, f32; sums of squares read and written, f64"},
+      {"intensity", "operations / bytes"},
+      {"gemmGflops", "of the same rounds as the kernel; ceilings: over all rounds"},
+      {"milliseconds", "median over the rounds; every round runs kernel and ceilings once"},
+      {"spread", "(third quartile - first quartile) / median"}};
+  return document;
 }
 
 }  // namespace fishermask::bench

@@ -1,7 +1,6 @@
 // Scores and selection against the time to read the same bytes.
 #include <atomic>
 #include <cstring>
-#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -16,8 +15,6 @@
 namespace fishermask::bench {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 std::uint64_t sum_words(const float* from, std::int64_t begin, std::int64_t end) {
   std::uint64_t sum = 0;
   for (std::int64_t i = begin; i < end; ++i) {
@@ -30,7 +27,7 @@ std::uint64_t sum_words(const float* from, std::int64_t begin, std::int64_t end)
 
 }  // namespace
 
-void mask_benchmark(const Arguments& arguments) {
+Json mask_benchmark(const Arguments& arguments) {
   const std::int64_t count = arguments.integer("weights", 50'000'000);
   const int rounds = static_cast<int>(arguments.integer("rounds", 7));
   const auto array = [&] { return std::make_unique<float[]>(static_cast<std::size_t>(count)); };
@@ -86,12 +83,11 @@ void mask_benchmark(const Arguments& arguments) {
         {"gb_per_second", 1e-9 * bytes[i] * static_cast<double>(count) / pieces[i].median()},
         {"spread", pieces[i].spread()}};
   }
-  const Json document = {{"weights", count},
-                         {"threads", thread_count()},
-                         {"rounds", rounds},
-                         {"clock", arguments.string("clock", "wall")},
-                         {"results", results}};
-  std::cout << document.dump(1) << "\n";
+  return {{"weights", count},
+          {"threads", thread_count()},
+          {"rounds", rounds},
+          {"clock", arguments.string("clock", "wall")},
+          {"results", results}};
 }
 
 }  // namespace fishermask::bench

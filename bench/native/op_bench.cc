@@ -1,19 +1,14 @@
 // Each node of a network alone, at the network's batch: forward, backward for the input, backward
 // for the parameters, squares. Operands are the node's own and cold in cache only where they are
 // larger than it, so that the sums come out a little below a whole pass.
-#include <iostream>
-#include <nlohmann/json.hpp>
-
 #include "bench_network.h"
 #include "benchmarks.h"
-#include "core/parallel.h"
+#include "document.h"
 #include "fisher/cpu_square_sink.h"
 #include "timing.h"
 
 namespace fishermask::bench {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 class NodeBench {
  public:
@@ -128,29 +123,26 @@ Json milliseconds(const std::map<std::string, OpTimes>& by_op, bool training) {
   Json out;
   for (const auto& [op, times] : by_op) {
     out[op] = {{"nodes", times.nodes},
-               {"forward_ms", times.forward * 1e3},
-               {"backward_input_ms", times.input * 1e3},
-               {"backward_parameters_ms", times.parameters * 1e3}};
-    if (!training) out[op]["squares_ms"] = times.squares * 1e3;
+               {"forwardMilliseconds", times.forward * 1e3},
+               {"backwardInputMilliseconds", times.input * 1e3},
+               {"backwardParametersMilliseconds", times.parameters * 1e3}};
+    if (!training) out[op]["squaresMilliseconds"] = times.squares * 1e3;
   }
   return out;
 }
 
 }  // namespace
 
-void op_benchmark(const Arguments& arguments) {
-  const int rounds = static_cast<int>(arguments.integer("rounds", 7));
+Json op_benchmark(const Arguments& arguments) {
+  arguments.check_known({"graph", "graph-json", "batch", "seed"});
+  const int rounds = rounds_of(arguments, 7);
   const Clock clock = clock_of(arguments);
   const BenchNetwork bench(arguments);
-  const Json document = {
-      {"network", bench.network.graph().name()},
-      {"batch", bench.samples},
-      {"threads", thread_count()},
-      {"rounds", rounds},
-      {"clock", arguments.string("clock", "wall")},
-      {"evaluation_mode", milliseconds(measure(bench, rounds, clock, false), false)},
-      {"training_mode", milliseconds(measure(bench, rounds, clock, true), true)}};
-  std::cout << document.dump(1) << "\n";
+  Json document = {{"network", bench.network.graph().name()}, {"batch", bench.samples}};
+  document.update(settings_of(arguments, rounds));
+  document["evaluationMode"] = milliseconds(measure(bench, rounds, clock, false), false);
+  document["trainingMode"] = milliseconds(measure(bench, rounds, clock, true), true);
+  return document;
 }
 
 }  // namespace fishermask::bench

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "arguments.h"
+#include "stop.h"
 
 namespace fishermask::bench {
 
@@ -34,10 +35,13 @@ enum class Clock { kWall, kProcessor };
 
 // --clock wall|cpu. Errors: ARGUMENT.
 [[nodiscard]] inline Clock clock_of(const Arguments& arguments) {
-  const std::string name = arguments.string("clock", "wall");
-  FM_CHECK(name == "wall" || name == "cpu", ARGUMENT,
-           "expected wall or cpu for --clock but received ", name);
+  const std::string name = arguments.choice("clock", "wall", {"wall", "cpu"});
   return name == "wall" ? Clock::kWall : Clock::kProcessor;
+}
+
+// --rounds. Errors: ARGUMENT.
+[[nodiscard]] inline int rounds_of(const Arguments& arguments, int fallback) {
+  return static_cast<int>(arguments.count("rounds", fallback));
 }
 
 [[nodiscard]] inline double now(Clock clock) {
@@ -53,13 +57,26 @@ enum class Clock { kWall, kProcessor };
   return now(clock) - start;
 }
 
-// One warm-up of each, then `rounds` rounds.
-inline void run_rounds(std::vector<Timed>& pieces, int rounds, Clock clock) {
-  for (Timed& piece : pieces) piece.work();
-  for (int round = 0; round < rounds; ++round) {
-    for (Timed& piece : pieces) piece.seconds.push_back(seconds_of(piece.work, clock));
+// One warm-up of each, then `rounds` rounds. Returns each piece's seconds in the order of the
+// rounds. Errors: ABORTED (stop.h), and those of the work.
+inline std::vector<std::vector<double>> run_rounds(std::vector<Timed>& pieces, int rounds,
+                                                   Clock clock) {
+  for (Timed& piece : pieces) {
+    throw_if_stopped();
+    piece.work();
   }
-  for (Timed& piece : pieces) std::sort(piece.seconds.begin(), piece.seconds.end());
+  for (int round = 0; round < rounds; ++round) {
+    for (Timed& piece : pieces) {
+      throw_if_stopped();
+      piece.seconds.push_back(seconds_of(piece.work, clock));
+    }
+  }
+  std::vector<std::vector<double>> by_round;
+  for (Timed& piece : pieces) {
+    by_round.push_back(piece.seconds);
+    std::sort(piece.seconds.begin(), piece.seconds.end());
+  }
+  return by_round;
 }
 
 }  // namespace fishermask::bench
