@@ -187,6 +187,10 @@ export interface NativeAddon {
     unit: string,
   ): { readonly units: number; readonly elementsPerUnit: number };
   ratioToK(ratio: number, units: number): number;
+  /** A benchmark of bench/native, on the engine's thread; resolves to a JSON document. */
+  benchmark(name: string, options: Readonly<Record<string, string>>): Promise<string>;
+  /** The running benchmark rejects with ERR_FM_ABORTED before its next timed piece. */
+  stopBenchmark(): void;
 }
 
 let loaded: NativeAddon | undefined;
