@@ -5,44 +5,59 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/vector_clones.h"
 #include "ops/onednn.h"
 
 namespace fishermask {
+
+namespace {
+FM_VECTOR_CLONES void add_to(const float* terms, std::int64_t count, double* sums) {
+  for (std::int64_t i = 0; i < count; ++i) sums[i] += static_cast<double>(terms[i]);
+}
+}  // namespace
 
 void accumulate_contraction(const ContractionForm& form, double* sums) {
   const bool vectors = form.in_height * form.in_width * form.out_height * form.out_width == 1 &&
                        form.kernel_height * form.kernel_width == 1 && form.groups == 1 &&
                        form.pad_top == 0 && form.pad_left == 0;
+  const bool depthwise =
+      form.groups > 1 && form.groups == form.in_channels && form.groups == form.out_channels;
   if (vectors) {
     accumulate_contraction_vectors(form, sums);
+  } else if (depthwise) {
+    accumulate_contraction_depthwise(form, sums);
   } else {
     accumulate_contraction_tiles(form, sums);
   }
 }
 
 void accumulate_contraction_vectors(const ContractionForm& form, double* sums) {
-  // f32 sums of 32 squares keep the error of a sum over many batches near one ulp.
-  constexpr std::int64_t kChunk = 32;
+  // f32 sums of 64 squares keep the error of a sum over many batches near one ulp.
+  constexpr std::int64_t kChunk = 64;
+  // A block of products stays in the second-level cache until it is added to the sums.
+  constexpr std::int64_t kBlockFloats = 64 << 10;
   const std::int64_t out = form.out_channels;
   const std::int64_t in = form.in_channels;
+  const std::int64_t block = std::clamp<std::int64_t>(kBlockFloats / in, 1, out);
   const auto square = [](const float* from, std::int64_t count, std::vector<float>& to) {
     to.resize(static_cast<std::size_t>(count));
     std::transform(from, from + count, to.begin(), [](float v) { return v * v; });
   };
   std::vector<float> delta_squares;
   std::vector<float> input_squares;
-  std::vector<float> partial(static_cast<std::size_t>(out * in));
+  std::vector<float> partial(static_cast<std::size_t>(block * in));
   for (std::int64_t n = 0; n < form.batch; n += kChunk) {
     const std::int64_t rows = std::min(kChunk, form.batch - n);
     square(form.grad_output + n * out, rows * out, delta_squares);
     square(form.input + n * in, rows * in, input_squares);
-    gemm(true, false, out, in, rows, delta_squares.data(), out, input_squares.data(), in, 0.0F,
-         partial.data(), in);
-    parallel_for(out * in, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        sums[i] += static_cast<double>(partial[static_cast<std::size_t>(i)]);
-      }
-    });
+    for (std::int64_t o = 0; o < out; o += block) {
+      const std::int64_t outputs = std::min(block, out - o);
+      gemm(true, false, outputs, in, rows, delta_squares.data() + o, out, input_squares.data(), in,
+           0.0F, partial.data(), in);
+      parallel_for(outputs * in, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
+        add_to(partial.data() + begin, end - begin, sums + o * in + begin);
+      });
+    }
   }
 }
 

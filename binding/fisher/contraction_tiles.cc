@@ -1,19 +1,23 @@
 // The fused tile kernel: squares of per-sample gradients of convolutions and sequence linears.
 //
-// A tile is (lanes × broadcasts) weights at one kernel position (kh, kw): lanes are 1 or 2 vectors
-// of consecutive channels of one operand, broadcasts up to 8 consecutive channels of the other (16
-// with one vector was no faster: 16->16 at 32x32, 178 against 179 GFLOP/s at a GEMM ceiling of 175
-// to 188, two threads, 2026-11-23). For each sample the tile's gradient grows in registers over the
-// valid positions (no im2col: only addresses), is squared and added to the tile's f32 partial sums;
-// every 16 samples those go to f64, and after the batch to the caller's sums.
+// A tile is (lanes x broadcasts) weights at one kernel position (kh, kw): lanes are 1 or 2 vectors
+// of consecutive channels of one operand, broadcasts up to 8 consecutive channels of the other. For
+// each sample the tile's gradient grows in registers over the valid positions (no im2col: only
+// addresses), is squared and added to the tile's sum of squares, in registers too; after a chunk of
+// at most 16 samples those go to f64, and after the batch to the caller's sums.
 //
 //            x …  lanes: δ[p, o0 … o0+31]          (or a, where its channels are more)
-//   p = (y, x) →  broadcasts: a[p + (kh, kw), i0 … i0+7]
+//   p = (y, x) →  broadcasts: a[p + (kh, kw), i0 … i0+5]
 //
-// Threads take blocks of tiles. A block's partial sums stay in cache while the batch streams
-// through.
+// A block is a range of lanes and a range of broadcasts, at all kernel positions: the item of
+// parallel work. Its f64 totals and a chunk of its operands stay in the second-level cache while
+// the batch streams through. Operands of many channels are copied chunk by chunk into panels, in
+// which a tile's channels lie side by side: rows of a power of two apart would fall onto the same
+// few cache lines.
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #undef HWY_TARGET_INCLUDE
@@ -23,6 +27,7 @@
 
 #include "core/parallel.h"
 #include "fisher/contraction.h"
+#include "fisher/contraction_taps.h"
 #include "fisher/contraction_tile.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -33,90 +38,108 @@ namespace hn = hwy::HWY_NAMESPACE;
 using FloatTag = hn::ScalableTag<float>;
 using FloatVec = hn::Vec<FloatTag>;
 
-template <bool kMasked>
-HWY_INLINE FloatVec load_lanes(FloatTag d, const float* from, std::int64_t lanes) {
-  if constexpr (kMasked) {
-#if HWY_MEM_OPS_MIGHT_FAULT && HWY_TARGET != HWY_AVX2
-    // Here MaskedLoad is a full, aligned load and a blend: it would fault past the array's end.
-    HWY_ALIGN float safe[HWY_MAX_BYTES / sizeof(float)] = {};
-    std::copy_n(from, std::min(lanes, static_cast<std::int64_t>(hn::Lanes(d))), safe);
-    return hn::Load(d, safe);
-#else
-    return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(lanes)), d, from);
-#endif
-  } else {
-    return hn::LoadU(d, from);
-  }
-}
-
-// partial[(v·N + lane) + b·(kVectors·N)] += G² of one sample.
-template <int kVectors, int kBroadcasts, bool kMasked>
-HWY_INLINE void tile_sample(const TilePass& pass, const float* lane_base, const float* bcast_base,
-                            std::int64_t lanes, float* HWY_RESTRICT partial) {
+// totals[(b·kVectors + v)·N + lane] += Σ over the pass's samples of G².
+template <int kVectors, int kBroadcasts>
+HWY_INLINE void tile_samples(const TilePass& pass, const float* lane_base, const float* bcast_base,
+                             double* HWY_RESTRICT totals) {
+  constexpr int kSums = kVectors * kBroadcasts;
   const FloatTag d;
   const auto width = static_cast<std::int64_t>(hn::Lanes(d));
-  FloatVec sum[kVectors * kBroadcasts];
-  for (int i = 0; i < kVectors * kBroadcasts; ++i) sum[i] = hn::Zero(d);
-  for (std::int64_t y = 0; y < pass.rows; ++y) {
-    const float* lane = lane_base + y * pass.lane_row;
-    const float* bcast = bcast_base + y * pass.bcast_row;
-    for (std::int64_t x = 0; x < pass.cols; ++x) {
-      FloatVec a[kVectors];
-      for (int v = 0; v < kVectors; ++v) {
-        a[v] = load_lanes<kMasked>(d, lane + v * width, lanes - v * width);
-      }
+  FloatVec squares[kSums];
+  for (int i = 0; i < kSums; ++i) squares[i] = hn::Zero(d);
+  for (std::int64_t n = 0; n < pass.samples; ++n) {
+    FloatVec sum[kSums];
+    for (int i = 0; i < kSums; ++i) sum[i] = hn::Zero(d);
+    for (std::int64_t y = 0; y < pass.rows; ++y) {
+      const float* lane = lane_base + n * pass.lane_sample + y * pass.lane_row;
+      const float* bcast = bcast_base + n * pass.bcast_sample + y * pass.bcast_row;
+      for (std::int64_t x = 0; x < pass.cols; ++x) {
+        FloatVec a[kVectors];
+        for (int v = 0; v < kVectors; ++v) a[v] = hn::LoadU(d, lane + v * width);
 #pragma GCC unroll 16
-      for (int b = 0; b < kBroadcasts; ++b) {
-        const FloatVec value = hn::Set(d, bcast[b]);
-        for (int v = 0; v < kVectors; ++v) {
-          sum[b * kVectors + v] = hn::MulAdd(a[v], value, sum[b * kVectors + v]);
+        for (int b = 0; b < kBroadcasts; ++b) {
+          const FloatVec value = hn::Set(d, bcast[b]);
+          for (int v = 0; v < kVectors; ++v) {
+            sum[b * kVectors + v] = hn::MulAdd(a[v], value, sum[b * kVectors + v]);
+          }
         }
+        lane += pass.lane_col;
+        bcast += pass.bcast_col;
       }
-      lane += pass.lane_col;
-      bcast += pass.bcast_col;
     }
+    for (int i = 0; i < kSums; ++i) squares[i] = hn::MulAdd(sum[i], sum[i], squares[i]);
   }
-  for (int i = 0; i < kVectors * kBroadcasts; ++i) {
-    float* to = partial + i * width;
-    hn::StoreU(hn::MulAdd(sum[i], sum[i], hn::LoadU(d, to)), d, to);
-  }
-}
-
-template <int kVectors, int kBroadcasts>
-HWY_INLINE void tile_any(const Tile& tile, const TilePass& pass, const float* lane,
-                         const float* bcast, float* partial, std::int64_t width) {
-  if (tile.lanes < kVectors * width) {
-    tile_sample<kVectors, kBroadcasts, true>(pass, lane, bcast, tile.lanes, partial);
-  } else {
-    tile_sample<kVectors, kBroadcasts, false>(pass, lane, bcast, tile.lanes, partial);
-  }
+  HWY_ALIGN float rounded[kSums * HWY_MAX_BYTES / sizeof(float)];
+  for (int i = 0; i < kSums; ++i) hn::Store(squares[i], d, rounded + i * width);
+  for (std::int64_t i = 0; i < kSums * width; ++i) totals[i] += static_cast<double>(rounded[i]);
 }
 
 template <int kVectors>
-HWY_INLINE void tile_of_width(const Tile& tile, const TilePass& pass, const float* lane,
-                              const float* bcast, float* partial) {
-  const auto width = static_cast<std::int64_t>(hn::Lanes(FloatTag()));
-  switch (tile.broadcasts) {
+HWY_INLINE void tile_of_width(std::int64_t broadcasts, const TilePass& pass, const float* lane,
+                              const float* bcast, double* totals) {
+  switch (broadcasts) {
     case 8:
-      return tile_any<kVectors, 8>(tile, pass, lane, bcast, partial, width);
+      return tile_samples<kVectors, 8>(pass, lane, bcast, totals);
+    case 7:
+      return tile_samples<kVectors, 7>(pass, lane, bcast, totals);
+    case 6:
+      return tile_samples<kVectors, 6>(pass, lane, bcast, totals);
+    case 5:
+      return tile_samples<kVectors, 5>(pass, lane, bcast, totals);
     case 4:
-      return tile_any<kVectors, 4>(tile, pass, lane, bcast, partial, width);
+      return tile_samples<kVectors, 4>(pass, lane, bcast, totals);
     case 3:
-      return tile_any<kVectors, 3>(tile, pass, lane, bcast, partial, width);
+      return tile_samples<kVectors, 3>(pass, lane, bcast, totals);
     case 2:
-      return tile_any<kVectors, 2>(tile, pass, lane, bcast, partial, width);
+      return tile_samples<kVectors, 2>(pass, lane, bcast, totals);
     default:
-      return tile_any<kVectors, 1>(tile, pass, lane, bcast, partial, width);
+      return tile_samples<kVectors, 1>(pass, lane, bcast, totals);
   }
 }
 
-HWY_ATTR void run_tile(const Tile& tile, const TilePass& pass, const float* lane,
-                       const float* bcast, float* partial) {
-  if (tile.vectors == 2) return tile_of_width<2>(tile, pass, lane, bcast, partial);
-  tile_of_width<1>(tile, pass, lane, bcast, partial);
+HWY_ATTR void run_tile(const TileShape& shape, const TilePass& pass, const float* lane,
+                       const float* bcast, double* totals) {
+  if (shape.vectors == 2) return tile_of_width<2>(shape.broadcasts, pass, lane, bcast, totals);
+  tile_of_width<1>(shape.broadcasts, pass, lane, bcast, totals);
 }
 
 std::int64_t vector_width() { return static_cast<std::int64_t>(hn::Lanes(FloatTag())); }
+
+// One row of a run of panels: `width` floats each.
+template <std::int64_t kWidth>
+HWY_INLINE void pack_row(const float* from, std::int64_t panels, std::int64_t panel_step,
+                         float* to) {
+  for (std::int64_t p = 0; p < panels; ++p) {
+    std::memcpy(to + p * panel_step, from + p * kWidth, kWidth * sizeof(float));
+  }
+}
+
+HWY_INLINE void pack_row_any(const float* from, std::int64_t width, std::int64_t panels,
+                             std::int64_t panel_step, float* to) {
+  for (std::int64_t p = 0; p < panels; ++p) {
+    for (std::int64_t c = 0; c < width; ++c) to[p * panel_step + c] = from[p * width + c];
+  }
+}
+
+// Row after row, so that each row of the operand is read once and in one go.
+HWY_ATTR void pack(const float* from, std::int64_t step, std::int64_t rows, const PanelRun& run,
+                   float* to) {
+  for (std::int64_t r = 0; r < rows; ++r, from += step, to += run.width) {
+    switch (run.count) {
+      case 32:
+        pack_row<32>(from, run.panels, run.panel_step, to);
+        break;
+      case 16:
+        pack_row<16>(from, run.panels, run.panel_step, to);
+        break;
+      case 8:
+        pack_row<8>(from, run.panels, run.panel_step, to);
+        break;
+      default:
+        pack_row_any(from, run.count, run.panels, run.panel_step, to);
+    }
+  }
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace fishermask
@@ -128,184 +151,361 @@ namespace {
 
 HWY_EXPORT(run_tile);
 HWY_EXPORT(vector_width);
+HWY_EXPORT(pack);
 
-constexpr std::int64_t kFlushSamples = 16;
-constexpr std::int64_t kBlockBytes = 192 << 10;
-constexpr std::int64_t kBytesPerWeight = sizeof(float) + sizeof(double);
+// A chunk has so many positions (and one sample at the least): f64 is reached before the squares
+// in f32 lose digits, and a panel of lanes stays in the first-level cache.
+constexpr std::int64_t kChunkPositions = 256;
+constexpr std::int64_t kChunkSamples = 16;
+// Weights of a block: 8 bytes each beside the panels in a second-level cache of 1 MiB.
+constexpr std::int64_t kBlockWeights = 32 << 10;
+constexpr std::int64_t kMostLanes = 256;
+// Broadcasts of a panel: one cache line.
+constexpr std::int64_t kPanelBroadcasts = 16;
+// From so many positions on, a tile is as large as its sums allow; below, its squares must stay in
+// registers too.
+constexpr std::int64_t kLongPositions = 32;
+// Operands of at most so many channels are read where they lie.
+constexpr std::int64_t kDirectChannels = 32;
 
 std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// The outputs along one axis whose window element k lies inside the image: [first, last).
-struct ValidRange {
-  std::int64_t first;
-  std::int64_t last;
+// Channels [first, first + count), inside their group.
+struct Range {
+  std::int64_t first = 0;
+  std::int64_t count = 0;
 };
-ValidRange valid_outputs(std::int64_t out, std::int64_t in, std::int64_t stride, std::int64_t pad,
-                         std::int64_t offset) {
-  const std::int64_t shift = offset - pad;  // in = out · stride + shift
-  const std::int64_t first = shift >= 0 ? 0 : ceil_divide(-shift, stride);
-  const std::int64_t last = in - shift <= 0 ? 0 : ceil_divide(in - shift, stride);
-  return {std::min(first, out), std::max(std::min(last, out), std::min(first, out))};
-}
 
-// Where the tile's operands start in sample 0, and how they step.
-TilePass tile_pass(const ContractionForm& f, const Tile& tile, bool lanes_are_outputs) {
-  const ValidRange rows = valid_outputs(f.out_height, f.in_height, f.stride_height, f.pad_top,
-                                        tile.kernel_row * f.dilation_height);
-  const ValidRange cols = valid_outputs(f.out_width, f.in_width, f.stride_width, f.pad_left,
-                                        tile.kernel_col * f.dilation_width);
-  const std::int64_t in_row =
-      rows.first * f.stride_height - f.pad_top + tile.kernel_row * f.dilation_height;
-  const std::int64_t in_col =
-      cols.first * f.stride_width - f.pad_left + tile.kernel_col * f.dilation_width;
-  const std::int64_t group_out = tile.group * (f.out_channels / f.groups);
-  const std::int64_t group_in = tile.group * (f.in_channels / f.groups);
-  const std::int64_t out_start = (rows.first * f.out_width + cols.first) * f.out_channels +
-                                 group_out + (lanes_are_outputs ? tile.lane : tile.broadcast);
-  const std::int64_t in_start = (in_row * f.in_width + in_col) * f.in_channels + group_in +
-                                (lanes_are_outputs ? tile.broadcast : tile.lane);
-  const std::int64_t out_row_step = f.out_width * f.out_channels;
-  const std::int64_t in_row_step = f.stride_height * f.in_width * f.in_channels;
-  const std::int64_t in_col_step = f.stride_width * f.in_channels;
-  TilePass pass;
-  pass.rows = rows.last - rows.first;
-  pass.cols = cols.last - cols.first;
-  pass.lane_start = lanes_are_outputs ? out_start : in_start;
-  pass.bcast_start = lanes_are_outputs ? in_start : out_start;
-  pass.lane_row = lanes_are_outputs ? out_row_step : in_row_step;
-  pass.bcast_row = lanes_are_outputs ? in_row_step : out_row_step;
-  pass.lane_col = lanes_are_outputs ? f.out_channels : in_col_step;
-  pass.bcast_col = lanes_are_outputs ? in_col_step : f.out_channels;
-  return pass;
-}
-
-std::int64_t broadcast_step(std::int64_t left) {
-  if (left >= 8) return 8;
-  return left >= 4 ? 4 : left;
-}
-
-std::vector<Tile> make_tiles(const ContractionForm& f, bool lanes_are_outputs, std::int64_t width) {
-  const std::int64_t out = f.out_channels / f.groups;
-  const std::int64_t in = f.in_channels / f.groups;
-  const std::int64_t lane_count = lanes_are_outputs ? out : in;
-  const std::int64_t broadcast_count = lanes_are_outputs ? in : out;
-  std::vector<Tile> tiles;
-  for (std::int64_t group = 0; group < f.groups; ++group) {
-    for (std::int64_t lane = 0; lane < lane_count;) {
-      Tile tile;
-      tile.group = group;
-      tile.lane = lane;
-      tile.vectors = lane_count - lane > width ? 2 : 1;
-      tile.lanes = std::min(lane_count - lane, tile.vectors * width);
-      for (tile.kernel_row = 0; tile.kernel_row < f.kernel_height; ++tile.kernel_row) {
-        for (tile.kernel_col = 0; tile.kernel_col < f.kernel_width; ++tile.kernel_col) {
-          for (tile.broadcast = 0; tile.broadcast < broadcast_count;
-               tile.broadcast += tile.broadcasts) {
-            tile.broadcasts = broadcast_step(broadcast_count - tile.broadcast);
-            tiles.push_back(tile);
-          }
-        }
-      }
-      lane += tile.lanes;
-    }
+// `count` channels in parts as equal as can be, the larger ones first, none larger than `most`.
+std::vector<Range> split(Range whole, std::int64_t most) {
+  const std::int64_t parts = std::max<std::int64_t>(ceil_divide(whole.count, most), 1);
+  std::vector<Range> ranges;
+  std::int64_t begin = whole.first;
+  for (std::int64_t i = 0; i < parts; ++i) {
+    const std::int64_t count = whole.count / parts + (i < whole.count % parts ? 1 : 0);
+    ranges.push_back({begin, count});
+    begin += count;
   }
-  return tiles;
+  return ranges;
 }
 
-// One thread's work: a run of tiles over the whole batch.
-class TileBlock {
+// Whole steps of `most`, the last one smaller.
+std::vector<Range> steps(Range whole, std::int64_t most) {
+  std::vector<Range> ranges;
+  for (std::int64_t begin = 0; begin < whole.count; begin += most) {
+    ranges.push_back({whole.first + begin, std::min(most, whole.count - begin)});
+  }
+  return ranges;
+}
+
+// δ or a: rows of `channels` floats, one per position.
+struct Operand {
+  const float* data = nullptr;
+  std::int64_t channels = 1;
+  std::int64_t per_group = 1;
+  std::int64_t positions = 1;  // per sample
+};
+
+// The whole problem: which operand runs along the vectors, and what all blocks share.
+struct Problem {
+  explicit Problem(const ContractionForm& f)
+      : form(f),
+        lanes_are_outputs(f.out_channels >= f.in_channels),
+        output{f.grad_output, f.out_channels, f.out_channels / f.groups,
+               f.out_height * f.out_width},
+        input{f.input, f.in_channels, f.in_channels / f.groups, f.in_height * f.in_width},
+        taps(contraction_taps(f)),
+        width(HWY_DYNAMIC_DISPATCH(vector_width)()),
+        chunk(std::clamp<std::int64_t>(
+            kChunkPositions / std::max<std::int64_t>(output.positions, 1), 1, kChunkSamples)) {}
+
+  [[nodiscard]] const Operand& lanes() const { return lanes_are_outputs ? output : input; }
+  [[nodiscard]] const Operand& broadcasts() const { return lanes_are_outputs ? input : output; }
+  // Of a tile.
+  [[nodiscard]] std::int64_t most_broadcasts() const {
+    const bool short_sums = output.positions < kLongPositions && lanes().per_group > width;
+    return short_sums ? kMostBroadcastsOfShort : kMostBroadcasts;
+  }
+
+  const ContractionForm& form;
+  bool lanes_are_outputs;
+  Operand output, input;
+  std::vector<Tap> taps;
+  std::int64_t width;
+  std::int64_t chunk;  // samples
+};
+
+// Runs of channels of an operand as the tiles read them: in place, or copied chunk by chunk.
+class Panels {
  public:
-  TileBlock(const ContractionForm& form, const Tile* tiles, std::int64_t count,
-            bool lanes_are_outputs, std::int64_t width)
-      : form_(form), tiles_(tiles), count_(count), lanes_are_outputs_(lanes_are_outputs) {
+  // vector: lanes are padded with zeros to whole vectors of so many floats; 1: not padded.
+  Panels(const Operand& operand, std::int64_t group, std::vector<Range> ranges, std::int64_t vector,
+         std::int64_t chunk)
+      : operand_(operand),
+        offset_(group * operand.per_group),
+        ranges_(std::move(ranges)),
+        rows_(chunk * operand.positions) {
     std::int64_t size = 0;
-    for (std::int64_t t = 0; t < count; ++t) {
-      offsets_.push_back(size);
-      passes_.push_back(tile_pass(form, tiles[t], lanes_are_outputs));
-      size += tiles[t].vectors * width * tiles[t].broadcasts;
+    direct_ = operand.channels <= kDirectChannels;
+    for (const Range& range : ranges_) {
+      widths_.push_back(ceil_divide(range.count, vector) * vector);
+      starts_.push_back(size);
+      size += widths_.back() * rows_;
+      direct_ = direct_ && widths_.back() == range.count;
     }
-    width_ = width;
-    partial_.assign(static_cast<std::size_t>(size), 0.0F);
-    total_.assign(static_cast<std::size_t>(size), 0.0);
+    if (!direct_) copy_.assign(static_cast<std::size_t>(size), 0.0F);
   }
 
-  void run(double* sums) {
-    const std::int64_t out_sample = form_.out_height * form_.out_width * form_.out_channels;
-    const std::int64_t in_sample = form_.in_height * form_.in_width * form_.in_channels;
-    const float* lanes = lanes_are_outputs_ ? form_.grad_output : form_.input;
-    const float* broadcasts = lanes_are_outputs_ ? form_.input : form_.grad_output;
-    const std::int64_t lane_sample = lanes_are_outputs_ ? out_sample : in_sample;
-    const std::int64_t bcast_sample = lanes_are_outputs_ ? in_sample : out_sample;
-    for (std::int64_t n = 0; n < form_.batch; ++n) {
-      for (std::int64_t t = 0; t < count_; ++t) {
-        const auto index = static_cast<std::size_t>(t);
-        const TilePass& pass = passes_[index];
-        if (pass.rows <= 0 || pass.cols <= 0) continue;
-        HWY_DYNAMIC_DISPATCH(run_tile)
-        (tiles_[t], pass, lanes + n * lane_sample + pass.lane_start,
-         broadcasts + n * bcast_sample + pass.bcast_start, partial_.data() + offsets_[index]);
-      }
-      if ((n + 1) % kFlushSamples == 0) flush();
+  void load(std::int64_t first_sample, std::int64_t samples) {
+    data_ = operand_.data + first_sample * operand_.positions * operand_.channels + offset_;
+    if (direct_) return;
+    // Panels of one width go together.
+    for (std::size_t first = 0; first < ranges_.size();) {
+      std::size_t last = first + 1;
+      while (last < ranges_.size() && ranges_[last].count == ranges_[first].count) ++last;
+      const PanelRun run{ranges_[first].count, widths_[first],
+                         static_cast<std::int64_t>(last - first), widths_[first] * rows_};
+      HWY_DYNAMIC_DISPATCH(pack)
+      (data_ + ranges_[first].first, operand_.channels, samples * operand_.positions, run,
+       copy_.data() + starts_[first]);
+      first = last;
     }
-    flush();
-    for (std::int64_t t = 0; t < count_; ++t) scatter(static_cast<std::size_t>(t), sums);
+  }
+
+  // The rows that `load` of these samples reads: where the first begins, and how many.
+  [[nodiscard]] const float* rows(std::int64_t first_sample) const {
+    return operand_.data + first_sample * operand_.positions * operand_.channels + offset_ +
+           ranges_.front().first;
+  }
+  [[nodiscard]] const Operand& operand() const { return operand_; }
+  // Of one row.
+  [[nodiscard]] std::int64_t channels() const {
+    return ranges_.back().first + ranges_.back().count - ranges_.front().first;
+  }
+
+  [[nodiscard]] std::size_t size() const { return ranges_.size(); }
+  [[nodiscard]] const Range& range(std::size_t panel) const { return ranges_[panel]; }
+  [[nodiscard]] std::int64_t width(std::size_t panel) const { return widths_[panel]; }
+  [[nodiscard]] const float* at(std::size_t panel, std::int64_t position) const {
+    if (direct_) return data_ + position * operand_.channels + ranges_[panel].first;
+    return copy_.data() + starts_[panel] + position * widths_[panel];
+  }
+  [[nodiscard]] std::int64_t step(std::size_t panel) const {
+    return direct_ ? operand_.channels : widths_[panel];
+  }
+  [[nodiscard]] std::int64_t sample_step(std::size_t panel) const {
+    return operand_.positions * step(panel);
   }
 
  private:
-  void flush() {
-    for (std::size_t i = 0; i < partial_.size(); ++i) {
-      total_[i] += static_cast<double>(partial_[i]);
-      partial_[i] = 0.0F;
+  const Operand& operand_;
+  std::int64_t offset_;
+  std::vector<Range> ranges_;
+  std::int64_t rows_;  // of a panel
+  bool direct_ = false;
+  std::vector<std::int64_t> widths_, starts_;
+  std::vector<float> copy_;
+  const float* data_ = nullptr;
+};
+
+// Asks for the cache lines of the next chunk while this one is computed, a few at a time: they come
+// from memory that the processor's own prefetcher does not foresee (runs of a row, then a jump).
+class Prefetcher {
+ public:
+  void begin(const Panels& panels, std::int64_t first_sample, std::int64_t samples) {
+    row_ = panels.rows(first_sample);
+    step_ = panels.operand().channels;
+    rows_ = samples * panels.operand().positions;
+    lines_ = ceil_divide(panels.channels(), kLine);
+    line_ = 0;
+  }
+  void advance(std::int64_t lines) {
+    for (; lines > 0 && rows_ > 0; --lines) {
+      __builtin_prefetch(row_ + line_ * kLine, 0, 2);
+      if (++line_ < lines_) continue;
+      line_ = 0;
+      row_ += step_;
+      --rows_;
     }
   }
+  [[nodiscard]] std::int64_t left() const { return rows_ * lines_; }
 
-  void scatter(std::size_t t, double* sums) const {
-    const Tile& tile = tiles_[t];
-    const std::int64_t in = form_.in_channels / form_.groups;
-    const std::int64_t out = form_.out_channels / form_.groups;
-    const std::int64_t row = tile.vectors * width_;
-    for (std::int64_t b = 0; b < tile.broadcasts; ++b) {
-      for (std::int64_t l = 0; l < tile.lanes; ++l) {
-        const std::int64_t o =
-            tile.group * out + (lanes_are_outputs_ ? tile.lane + l : tile.broadcast + b);
-        const std::int64_t i = lanes_are_outputs_ ? tile.broadcast + b : tile.lane + l;
-        const std::int64_t index =
-            ((o * in + i) * form_.kernel_height + tile.kernel_row) * form_.kernel_width +
-            tile.kernel_col;
-        sums[index] += total_[static_cast<std::size_t>(offsets_[t] + b * row + l)];
+ private:
+  static constexpr std::int64_t kLine = 64 / sizeof(float);
+  const float* row_ = nullptr;
+  std::int64_t step_ = 0, rows_ = 0, lines_ = 1, line_ = 0;
+};
+
+struct BlockRange {
+  std::int64_t group = 0;
+  Range lanes, broadcasts;
+};
+
+// One item of parallel work: a range of weights over the whole batch.
+class Block {
+ public:
+  Block(const Problem& problem, const BlockRange& range)
+      : problem_(problem),
+        group_(range.group),
+        lanes_(problem.lanes(), group_, steps(range.lanes, 2 * problem.width), problem.width,
+               problem.chunk),
+        broadcasts_(problem.broadcasts(), group_, steps(range.broadcasts, kPanelBroadcasts), 1,
+                    problem.chunk),
+        bcast_count_(range.broadcasts.count) {
+    for (std::size_t b = 0; b < broadcasts_.size(); ++b) {
+      tiles_.push_back(split({0, broadcasts_.width(b)}, problem.most_broadcasts()));
+    }
+    std::int64_t size = 0;
+    for (std::size_t l = 0; l < lanes_.size(); ++l) {
+      lane_totals_.push_back(size);
+      size += taps() * tap_step(l);
+    }
+    totals_.assign(static_cast<std::size_t>(size), 0.0);
+  }
+
+  void run(double* sums) {
+    const std::int64_t batch = problem_.form.batch;
+    for (std::int64_t n = 0; n < batch; n += problem_.chunk) {
+      prefetch(n + problem_.chunk);
+      run_chunk(n, std::min(problem_.chunk, batch - n));
+    }
+    for (std::size_t l = 0; l < lanes_.size(); ++l) add_totals(l, sums);
+  }
+
+ private:
+  [[nodiscard]] std::int64_t taps() const {
+    return static_cast<std::int64_t>(problem_.taps.size());
+  }
+  // Totals of one lane panel at one kernel position.
+  [[nodiscard]] std::int64_t tap_step(std::size_t l) const {
+    return lanes_.width(l) * bcast_count_;
+  }
+
+  void prefetch(std::int64_t first) {
+    const std::int64_t samples = std::min(problem_.chunk, problem_.form.batch - first);
+    if (samples <= 0) return;
+    next_[0].begin(lanes_, first, samples);
+    next_[1].begin(broadcasts_, first, samples);
+    const std::int64_t calls =
+        static_cast<std::int64_t>(lanes_.size() * broadcasts_.size()) * taps();
+    for (std::size_t i = 0; i < next_.size(); ++i) lines_[i] = ceil_divide(next_[i].left(), calls);
+  }
+
+  void run_chunk(std::int64_t first, std::int64_t samples) {
+    lanes_.load(first, samples);
+    broadcasts_.load(first, samples);
+    for (std::size_t l = 0; l < lanes_.size(); ++l) {
+      double* totals = totals_.data() + lane_totals_[l];
+      for (const Tap& tap : problem_.taps) {
+        if (tap.rows > 0 && tap.cols > 0) run_tap(tap, samples, l, totals);
+        totals += tap_step(l);
       }
     }
   }
 
-  const ContractionForm& form_;
-  const Tile* tiles_;
-  std::int64_t count_;
-  bool lanes_are_outputs_;
-  std::int64_t width_ = 0;
-  std::vector<std::int64_t> offsets_;
-  std::vector<TilePass> passes_;
-  std::vector<float> partial_;
-  std::vector<double> total_;
+  void run_tap(const Tap& tap, std::int64_t samples, std::size_t l, double* totals) {
+    const Walk& lane_walk = problem_.lanes_are_outputs ? tap.output : tap.input;
+    const Walk& bcast_walk = problem_.lanes_are_outputs ? tap.input : tap.output;
+    TilePass pass;
+    pass.samples = samples;
+    pass.rows = tap.rows;
+    pass.cols = tap.cols;
+    pass.lane_row = lane_walk.row * lanes_.step(l);
+    pass.lane_col = lane_walk.col * lanes_.step(l);
+    pass.lane_sample = lanes_.sample_step(l);
+    for (std::size_t b = 0; b < broadcasts_.size(); ++b) {
+      for (std::size_t i = 0; i < next_.size(); ++i) next_[i].advance(lines_[i]);
+      pass.bcast_row = bcast_walk.row * broadcasts_.step(b);
+      pass.bcast_col = bcast_walk.col * broadcasts_.step(b);
+      pass.bcast_sample = broadcasts_.sample_step(b);
+      const float* bcast = broadcasts_.at(b, bcast_walk.start);
+      for (const Range& tile : tiles_[b]) {
+        const TileShape shape{lanes_.width(l) / problem_.width, tile.count};
+        HWY_DYNAMIC_DISPATCH(run_tile)
+        (shape, pass, lanes_.at(l, lane_walk.start), bcast + tile.first, totals);
+        totals += lanes_.width(l) * tile.count;
+      }
+    }
+  }
+
+  // Lane by lane, so that the caller's sums are written in runs where lanes are outputs.
+  void add_totals(std::size_t l, double* sums) const {
+    const Range& lanes = lanes_.range(l);
+    for (std::int64_t lane = 0; lane < lanes.count; ++lane) {
+      const double* at = totals_.data() + lane_totals_[l] + lane;
+      for (std::int64_t b = 0; b < bcast_count_; ++b, at += lanes_.width(l)) {
+        double* to = sums + flat_index(lanes.first + lane, broadcasts_.range(0).first + b);
+        for (std::int64_t t = 0; t < taps(); ++t) to[t] += at[t * tap_step(l)];
+      }
+    }
+  }
+
+  // Of the weight at the first kernel position.
+  [[nodiscard]] std::int64_t flat_index(std::int64_t lane, std::int64_t bcast) const {
+    const std::int64_t in = problem_.input.per_group;
+    const std::int64_t o =
+        group_ * problem_.output.per_group + (problem_.lanes_are_outputs ? lane : bcast);
+    const std::int64_t i = problem_.lanes_are_outputs ? bcast : lane;
+    return (o * in + i) * taps();
+  }
+
+  const Problem& problem_;
+  std::int64_t group_;
+  Panels lanes_, broadcasts_;
+  std::array<Prefetcher, 2> next_;
+  std::array<std::int64_t, 2> lines_ = {};  // of each, per call
+  std::vector<std::vector<Range>> tiles_;   // by broadcast panel
+  std::int64_t bcast_count_;
+  std::vector<std::int64_t> lane_totals_;  // where each lane panel begins in totals_
+  std::vector<double> totals_;             // by lane panel, kernel position, broadcast, lane
 };
+
+// Blocks that fit the cache, enough of them for every thread to be busy to the end. How the weights
+// are cut changes no sum.
+std::vector<BlockRange> make_blocks(const Problem& problem) {
+  const std::int64_t lanes = problem.lanes().per_group;
+  const std::int64_t bcasts = problem.broadcasts().per_group;
+  const auto tap_count = static_cast<std::int64_t>(problem.taps.size());
+  const std::int64_t step = 2 * problem.width;
+  const std::int64_t threads = thread_count();
+  std::int64_t lane_most = std::min(kMostLanes, ceil_divide(lanes, step) * step);
+  if (tap_count > 1) lane_most = std::min(lane_most, kMostLanes / 2);
+  std::int64_t bcast_most =
+      std::max(kBlockWeights / (lane_most * tap_count) / kPanelBroadcasts, std::int64_t{1}) *
+      kPanelBroadcasts;
+  bcast_most = std::min(bcast_most, bcasts);
+  const auto count = [&] {
+    return problem.form.groups * ceil_divide(lanes, lane_most) * ceil_divide(bcasts, bcast_most);
+  };
+  // Few blocks must be a multiple of the threads.
+  while (count() < 8 * threads && count() % threads != 0) {
+    if (bcast_most > kPanelBroadcasts) {
+      const std::int64_t parts = ceil_divide(bcasts, bcast_most) + 1;
+      bcast_most = std::max(ceil_divide(bcasts, parts), kPanelBroadcasts);
+    } else if (lane_most > step) {
+      lane_most -= step;
+    } else {
+      break;
+    }
+  }
+  std::vector<BlockRange> blocks;
+  for (std::int64_t group = 0; group < problem.form.groups; ++group) {
+    for (const Range& lane_range : steps({0, lanes}, lane_most)) {
+      for (const Range& bcast_range : split({0, bcasts}, bcast_most)) {
+        blocks.push_back({group, lane_range, bcast_range});
+      }
+    }
+  }
+  return blocks;
+}
 
 }  // namespace
 
 void accumulate_contraction_tiles(const ContractionForm& form, double* sums) {
-  const std::int64_t width = HWY_DYNAMIC_DISPATCH(vector_width)();
-  // Vectors run along the operand with more channels: a full vector wastes nothing.
-  const bool lanes_are_outputs = form.out_channels >= form.in_channels;
-  const std::vector<Tile> tiles = make_tiles(form, lanes_are_outputs, width);
-  const auto tile_count = static_cast<std::int64_t>(tiles.size());
-  const std::int64_t by_cache =
-      std::max<std::int64_t>(kBlockBytes / (kBytesPerWeight * 16 * width), 1);
-  // Enough blocks that the last ones to finish do not leave threads idle for long.
-  const std::int64_t by_balance = ceil_divide(tile_count, std::int64_t{4} * thread_count());
-  const std::int64_t per_block = std::max<std::int64_t>(std::min(by_cache, by_balance), 1);
-  parallel_items(ceil_divide(tile_count, per_block), [&](std::int64_t block) {
-    const std::int64_t first = block * per_block;
-    TileBlock work(form, tiles.data() + first, std::min(per_block, tile_count - first),
-                   lanes_are_outputs, width);
-    work.run(sums);
+  const Problem problem(form);
+  const std::vector<BlockRange> blocks = make_blocks(problem);
+  parallel_items(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t i) {
+    Block(problem, blocks[static_cast<std::size_t>(i)]).run(sums);
   });
 }
 

@@ -106,6 +106,35 @@ std::vector<ContractionCase> fixed_cases() {
                    .pad_left = 5,
                    .pad_bottom = 5,
                    .pad_right = 5});
+  // Several blocks and panels; chunks of several samples, of one, and of one with more positions
+  // than a chunk; a stride over a copied panel.
+  cases.push_back({.batch = 5, .in = 70, .out = 300, .height = 2, .width = 3, .kernel_width = 2});
+  cases.push_back({.batch = 3,
+                   .in = 290,
+                   .out = 48,
+                   .height = 1,
+                   .width = 300,
+                   .kernel_height = 1,
+                   .kernel_width = 1});
+  cases.push_back({.batch = 20,
+                   .in = 48,
+                   .out = 80,
+                   .height = 6,
+                   .width = 5,
+                   .stride_height = 2,
+                   .stride_width = 2,
+                   .pad_top = 1,
+                   .pad_left = 1});
+  cases.push_back({.batch = 2, .in = 40, .out = 36, .height = 40, .width = 7, .pad_top = 1});
+  cases.push_back({.batch = 18,
+                   .in = 130,
+                   .out = 130,
+                   .height = 3,
+                   .width = 3,
+                   .pad_top = 1,
+                   .pad_left = 1,
+                   .groups = 130});
+  cases.push_back({.batch = 2, .in = 64, .out = 64, .height = 5, .width = 4, .groups = 64});
   // Linear on sequences and on vectors.
   cases.push_back(
       {.in = 19, .out = 35, .height = 1, .width = 11, .kernel_height = 1, .kernel_width = 1});
