@@ -18,6 +18,8 @@ Json run_benchmark(const std::string& name, const Arguments& arguments,
   FM_CHECK(found != benchmarks.end(), ARGUMENT,
            "Expected fisher, ops, kernels, mask or doubling for the benchmark but received ", name);
   set_thread_count(static_cast<int>(arguments.count("threads", thread_count())));
+  // Once for all: a median of no rounds does not exist.
+  (void)arguments.count("rounds", 1);
   const StopScope scope(stop);
   return found->second(arguments);
 }

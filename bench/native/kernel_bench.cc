@@ -44,13 +44,13 @@ std::vector<KernelShape> shapes() {
 
 class KernelBench {
  public:
-  KernelBench(const KernelShape& shape, std::int64_t batch)
+  KernelBench(const KernelShape& shape, std::int64_t batch, std::uint64_t seed)
       : grad_output_(DType::kF32, {batch, shape.rows, shape.columns, shape.out}),
         input_(DType::kF32, {batch, shape.rows, shape.columns, shape.in}),
         sums_(static_cast<std::size_t>(shape.out * shape.in / shape.groups * shape.kernel *
                                        shape.kernel)) {
-    fill_uniform(grad_output_.view(), -1, 1, 1);
-    fill_uniform(input_.view(), -1, 1, 2);
+    fill_uniform(grad_output_.view(), -1, 1, (seed << 20U) + 1);
+    fill_uniform(input_.view(), -1, 1, (seed << 20U) + 2);
     form_.grad_output = grad_output_.as<float>();
     form_.input = input_.as<float>();
     form_.batch = batch;
@@ -100,16 +100,17 @@ void join_seconds(std::vector<Timed>& all, const std::vector<Timed>& pieces) {
 }  // namespace
 
 Json kernel_benchmark(const Arguments& arguments) {
-  arguments.check_known({"batch", "only"});
+  arguments.check_known({"batch", "only", "seed"});
   const int rounds = rounds_of(arguments, 9);
   const std::int64_t batch = arguments.count("batch", 64);
   const std::string only = arguments.string("only", "");
+  const auto seed = static_cast<std::uint64_t>(arguments.integer("seed", 0));
   Ceilings ceilings;
   Json kernels = Json::array();
   std::vector<Timed> all_ceilings;
   for (const KernelShape& shape : shapes()) {
     if (shape.name.find(only) == std::string::npos) continue;
-    KernelBench kernel(shape, batch);
+    KernelBench kernel(shape, batch, seed);
     std::vector<Timed> pieces = {
         {"kernel", [&] { kernel.run(); }}, ceilings.gemm(), ceilings.copy()};
     run_rounds(pieces, rounds, clock_of(arguments));

@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { VERSION } from "../version.js";
+import { register as bench } from "./verbs/bench.js";
 import { register as demo } from "./verbs/demo.js";
 import { register as doctor } from "./verbs/doctor.js";
 import { register as evaluate } from "./verbs/evaluate.js";
@@ -31,6 +32,7 @@ export function createProgram(): Command {
     generate,
     exportModel,
     onnxTest,
+    bench,
     doctor,
   ])
     register(program);
