@@ -5,7 +5,8 @@
 Needs torch (2.13 was used) and a built package (npm run build): a tool, not a dependency of the project. The two take
 turns, so that a machine whose speed drifts slows both: each round times PyTorch's passes in this process, then runs
 `fishermask bench fisher` of the same network and batch in another. What is printed is the median over the rounds, and
-ratios are taken within a round. Times of PyTorch are of model.eval() with gradients of all weights, on random images.
+ratios are taken within a round: of plain passes, the faster of PyTorch's layouts counts. Times of PyTorch are of
+model.eval() with gradients of all weights, on random images or tokens.
 """
 import argparse
 import json
@@ -14,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 
 import torch
 import torch.nn.functional as F
@@ -198,7 +200,27 @@ def ours(name, options):
         "node", os.path.join(ROOT, "dist/cli/main.js"), "bench", "fisher", "--net", name, "--batch", str(options.batch),
         "--threads", str(options.threads), "--rounds", str(options.steps), "--json",
     ]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    ending = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if ending.returncode != 0:
+        sys.exit(f"compare.py: {' '.join(command)} ended with {ending.returncode}: {ending.stderr}")
+    return json.loads(ending.stdout)
+
+
+def row_of(name, works, options):
+    """One round: samples a second of everything, and what follows from them."""
+    row = {key: options.batch / seconds_of(work, options.steps) for key, work in works.items()}
+    report = ours(name, options)
+    row["our forward + backward"] = report["forwardBackward"]["samplesPerSecond"]
+    row["our Fisher"] = report["fisher"]["samplesPerSecond"]
+    fastest = max(row[key] for key in works if key.startswith("plain"))
+    row["time of our Fisher / plain"] = fastest / row["our Fisher"]
+    if options.vmap:
+        row["time of our Fisher / vmap"] = row["vmap"] / row["our Fisher"]
+    memory = report["fisherOverForwardBackward"]["peakRssAboveStart"]
+    if memory is not None:
+        row["memory of our Fisher / our plain"] = memory
+    row["GEMM ceiling, GFLOP/s"] = report["ceilings"]["gemmGflops"]
+    return row, {"machine": report["machine"], "versions": report["versions"]}
 
 
 def compare(name, options):
@@ -211,14 +233,19 @@ def compare(name, options):
         work()
     rounds = []
     for _ in range(options.rounds):
-        row = {key: options.batch / seconds_of(work, options.steps) for key, work in works.items()}
-        report = ours(name, options)
-        row["our forward + backward"] = report["forwardBackward"]["samplesPerSecond"]
-        row["our Fisher"] = report["fisher"]["samplesPerSecond"]
-        row["time of our Fisher / plain"] = row["plain"] / row["our Fisher"]
-        row["GEMM ceiling, GFLOP/s"] = report["ceilings"]["gemmGflops"]
+        row, build = row_of(name, works, options)
         rounds.append(row)
-    return {key: statistics.median(row[key] for row in rounds) for key in rounds[0]}
+    medians = {key: statistics.median(row[key] for row in rounds) for key in rounds[0]}
+    return {"median": medians, "rounds": rounds, **build}
+
+
+def show(name, result, options):
+    print(f"{name}, batch {options.batch}, {options.threads} threads, {options.rounds} rounds")
+    for key, value in result["median"].items():
+        values = [row[key] for row in result["rounds"]]
+        form = ".3g" if value < 10 else ".1f"
+        print(f"  {key:32} {value:10{form}}   ({min(values):{form}} to {max(values):{form}})")
+    sys.stdout.flush()
 
 
 def main():
@@ -232,15 +259,17 @@ def main():
     parser.add_argument("--json", help="where the numbers go as JSON")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    # Of vmap: that a kernel has no batching rule, on every call.
+    warnings.filterwarnings("ignore", message=".*batching rule.*")
     results = {}
     for name in options.net or NETWORKS:
         results[name] = compare(name, options)
-        print(f"{name}, batch {options.batch}, {options.threads} threads")
-        for key, value in results[name].items():
-            print(f"  {key:28} {value:10.3g}" if value < 10 else f"  {key:28} {value:10.1f}")
-        sys.stdout.flush()
+        show(name, results[name], options)
     if options.json:
-        document = {"torch": torch.__version__, "batch": options.batch, "threads": options.threads, "results": results}
+        document = {
+            "schemaVersion": 1, "torch": torch.__version__, "batch": options.batch, "threads": options.threads,
+            "steps": options.steps, "results": results,
+        }
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(document, file, indent=1)
             file.write("\n")
