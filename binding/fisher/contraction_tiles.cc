@@ -26,6 +26,7 @@
 #include <hwy/highway.h>
 
 #include "core/parallel.h"
+#include "core/scratch.h"
 #include "fisher/contraction.h"
 #include "fisher/contraction_taps.h"
 #include "fisher/contraction_tile.h"
@@ -41,7 +42,7 @@ using FloatVec = hn::Vec<FloatTag>;
 // totals[(b·kVectors + v)·N + lane] += Σ over the pass's samples of G².
 template <int kVectors, int kBroadcasts>
 HWY_INLINE void tile_samples(const TilePass& pass, const float* lane_base, const float* bcast_base,
-                             double* HWY_RESTRICT totals) {
+                             double* HWY_RESTRICT totals, Prefetcher& next) {
   constexpr int kSums = kVectors * kBroadcasts;
   const FloatTag d;
   const auto width = static_cast<std::int64_t>(hn::Lanes(d));
@@ -54,6 +55,7 @@ HWY_INLINE void tile_samples(const TilePass& pass, const float* lane_base, const
       const float* lane = lane_base + n * pass.lane_sample + y * pass.lane_row;
       const float* bcast = bcast_base + n * pass.bcast_sample + y * pass.bcast_row;
       for (std::int64_t x = 0; x < pass.cols; ++x) {
+        if (x % kPrefetchPositions == 0) next.advance();
         FloatVec a[kVectors];
         for (int v = 0; v < kVectors; ++v) a[v] = hn::LoadU(d, lane + v * width);
 #pragma GCC unroll 16
@@ -76,31 +78,34 @@ HWY_INLINE void tile_samples(const TilePass& pass, const float* lane_base, const
 
 template <int kVectors>
 HWY_INLINE void tile_of_width(std::int64_t broadcasts, const TilePass& pass, const float* lane,
-                              const float* bcast, double* totals) {
+                              const float* bcast, double* totals, Prefetcher& next) {
   switch (broadcasts) {
     case 8:
-      return tile_samples<kVectors, 8>(pass, lane, bcast, totals);
+      return tile_samples<kVectors, 8>(pass, lane, bcast, totals, next);
     case 7:
-      return tile_samples<kVectors, 7>(pass, lane, bcast, totals);
+      return tile_samples<kVectors, 7>(pass, lane, bcast, totals, next);
     case 6:
-      return tile_samples<kVectors, 6>(pass, lane, bcast, totals);
+      return tile_samples<kVectors, 6>(pass, lane, bcast, totals, next);
     case 5:
-      return tile_samples<kVectors, 5>(pass, lane, bcast, totals);
+      return tile_samples<kVectors, 5>(pass, lane, bcast, totals, next);
     case 4:
-      return tile_samples<kVectors, 4>(pass, lane, bcast, totals);
+      return tile_samples<kVectors, 4>(pass, lane, bcast, totals, next);
     case 3:
-      return tile_samples<kVectors, 3>(pass, lane, bcast, totals);
+      return tile_samples<kVectors, 3>(pass, lane, bcast, totals, next);
     case 2:
-      return tile_samples<kVectors, 2>(pass, lane, bcast, totals);
+      return tile_samples<kVectors, 2>(pass, lane, bcast, totals, next);
     default:
-      return tile_samples<kVectors, 1>(pass, lane, bcast, totals);
+      return tile_samples<kVectors, 1>(pass, lane, bcast, totals, next);
   }
 }
 
 HWY_ATTR void run_tile(const TileShape& shape, const TilePass& pass, const float* lane,
-                       const float* bcast, double* totals) {
-  if (shape.vectors == 2) return tile_of_width<2>(shape.broadcasts, pass, lane, bcast, totals);
-  tile_of_width<1>(shape.broadcasts, pass, lane, bcast, totals);
+                       const float* bcast, double* totals, Prefetcher& next) {
+  if (shape.vectors == 2) {
+    tile_of_width<2>(shape.broadcasts, pass, lane, bcast, totals, next);
+  } else {
+    tile_of_width<1>(shape.broadcasts, pass, lane, bcast, totals, next);
+  }
 }
 
 std::int64_t vector_width() { return static_cast<std::int64_t>(hn::Lanes(FloatTag())); }
@@ -159,6 +164,7 @@ constexpr std::int64_t kChunkPositions = 256;
 constexpr std::int64_t kChunkSamples = 16;
 // Weights of a block: 8 bytes each beside the panels in a second-level cache of 1 MiB.
 constexpr std::int64_t kBlockWeights = 32 << 10;
+constexpr std::int64_t kLineDoubles = 64 / sizeof(double);
 constexpr std::int64_t kMostLanes = 256;
 // Broadcasts of a panel: one cache line.
 constexpr std::int64_t kPanelBroadcasts = 16;
@@ -253,7 +259,18 @@ class Panels {
       size += widths_.back() * rows_;
       direct_ = direct_ && widths_.back() == range.count;
     }
-    if (!direct_) copy_.assign(static_cast<std::size_t>(size), 0.0F);
+    if (!direct_) floats_ = ceil_divide(size, Prefetcher::kLine) * Prefetcher::kLine;
+  }
+
+  // What the copies take, a whole number of cache lines.
+  [[nodiscard]] std::int64_t floats() const { return floats_; }
+  // `memory` holds floats() and outlives the panels.
+  void place(float* memory) {
+    copy_ = memory;
+    for (std::size_t i = 0; i < ranges_.size(); ++i) {
+      const bool padded = widths_[i] != ranges_[i].count;
+      if (padded && !direct_) std::fill_n(copy_ + starts_[i], widths_[i] * rows_, 0.0F);
+    }
   }
 
   void load(std::int64_t first_sample, std::int64_t samples) {
@@ -267,20 +284,19 @@ class Panels {
                          static_cast<std::int64_t>(last - first), widths_[first] * rows_};
       HWY_DYNAMIC_DISPATCH(pack)
       (data_ + ranges_[first].first, operand_.channels, samples * operand_.positions, run,
-       copy_.data() + starts_[first]);
+       copy_ + starts_[first]);
       first = last;
     }
   }
 
-  // The rows that `load` of these samples reads: where the first begins, and how many.
-  [[nodiscard]] const float* rows(std::int64_t first_sample) const {
-    return operand_.data + first_sample * operand_.positions * operand_.channels + offset_ +
-           ranges_.front().first;
-  }
-  [[nodiscard]] const Operand& operand() const { return operand_; }
-  // Of one row.
-  [[nodiscard]] std::int64_t channels() const {
-    return ranges_.back().first + ranges_.back().count - ranges_.front().first;
+  // The rows that `load` of these samples reads.
+  [[nodiscard]] Prefetcher::Rows rows(std::int64_t first_sample, std::int64_t samples) const {
+    const std::int64_t first_row = first_sample * operand_.positions;
+    const std::int64_t channels =
+        ranges_.back().first + ranges_.back().count - ranges_.front().first;
+    return {operand_.data + first_row * operand_.channels + offset_ + ranges_.front().first,
+            operand_.channels, samples * operand_.positions,
+            ceil_divide(channels, Prefetcher::kLine)};
   }
 
   [[nodiscard]] std::size_t size() const { return ranges_.size(); }
@@ -288,7 +304,7 @@ class Panels {
   [[nodiscard]] std::int64_t width(std::size_t panel) const { return widths_[panel]; }
   [[nodiscard]] const float* at(std::size_t panel, std::int64_t position) const {
     if (direct_) return data_ + position * operand_.channels + ranges_[panel].first;
-    return copy_.data() + starts_[panel] + position * widths_[panel];
+    return copy_ + starts_[panel] + position * widths_[panel];
   }
   [[nodiscard]] std::int64_t step(std::size_t panel) const {
     return direct_ ? operand_.channels : widths_[panel];
@@ -304,36 +320,9 @@ class Panels {
   std::int64_t rows_;  // of a panel
   bool direct_ = false;
   std::vector<std::int64_t> widths_, starts_;
-  std::vector<float> copy_;
+  std::int64_t floats_ = 0;
+  float* copy_ = nullptr;
   const float* data_ = nullptr;
-};
-
-// Asks for the cache lines of the next chunk while this one is computed, a few at a time: they come
-// from memory that the processor's own prefetcher does not foresee (runs of a row, then a jump).
-class Prefetcher {
- public:
-  void begin(const Panels& panels, std::int64_t first_sample, std::int64_t samples) {
-    row_ = panels.rows(first_sample);
-    step_ = panels.operand().channels;
-    rows_ = samples * panels.operand().positions;
-    lines_ = ceil_divide(panels.channels(), kLine);
-    line_ = 0;
-  }
-  void advance(std::int64_t lines) {
-    for (; lines > 0 && rows_ > 0; --lines) {
-      __builtin_prefetch(row_ + line_ * kLine, 0, 2);
-      if (++line_ < lines_) continue;
-      line_ = 0;
-      row_ += step_;
-      --rows_;
-    }
-  }
-  [[nodiscard]] std::int64_t left() const { return rows_ * lines_; }
-
- private:
-  static constexpr std::int64_t kLine = 64 / sizeof(float);
-  const float* row_ = nullptr;
-  std::int64_t step_ = 0, rows_ = 0, lines_ = 1, line_ = 0;
 };
 
 struct BlockRange {
@@ -360,7 +349,8 @@ class Block {
       lane_totals_.push_back(size);
       size += taps() * tap_step(l);
     }
-    totals_.assign(static_cast<std::size_t>(size), 0.0);
+    total_count_ = ceil_divide(size, kLineDoubles) * kLineDoubles;
+    place();
   }
 
   void run(double* sums) {
@@ -381,21 +371,40 @@ class Block {
     return lanes_.width(l) * bcast_count_;
   }
 
+  // Totals first, then the panels: all begin on a cache line.
+  void place() {
+    const auto doubles = static_cast<std::int64_t>(sizeof(double));
+    const auto floats = static_cast<std::int64_t>(sizeof(float));
+    std::byte* memory =
+        thread_scratch(total_count_ * doubles + (lanes_.floats() + broadcasts_.floats()) * floats);
+    totals_ = reinterpret_cast<double*>(memory);
+    std::fill_n(totals_, total_count_, 0.0);
+    auto* copies = reinterpret_cast<float*>(memory + total_count_ * doubles);
+    lanes_.place(copies);
+    broadcasts_.place(copies + lanes_.floats());
+  }
+
   void prefetch(std::int64_t first) {
     const std::int64_t samples = std::min(problem_.chunk, problem_.form.batch - first);
-    if (samples <= 0) return;
-    next_[0].begin(lanes_, first, samples);
-    next_[1].begin(broadcasts_, first, samples);
-    const std::int64_t calls =
-        static_cast<std::int64_t>(lanes_.size() * broadcasts_.size()) * taps();
-    for (std::size_t i = 0; i < next_.size(); ++i) lines_[i] = ceil_divide(next_[i].left(), calls);
+    if (samples <= 0) return next_.begin({}, {}, 1);
+    std::int64_t calls = 0;  // of one tile and sample
+    std::int64_t tile_count = 0;
+    for (const Tap& tap : problem_.taps) {
+      calls += tap.rows * ((tap.cols + kPrefetchPositions - 1) / kPrefetchPositions);
+    }
+    for (const std::vector<Range>& tiles : tiles_) {
+      tile_count += static_cast<std::int64_t>(tiles.size());
+    }
+    next_.begin(lanes_.rows(first, samples), broadcasts_.rows(first, samples),
+                std::max<std::int64_t>(
+                    calls * tile_count * static_cast<std::int64_t>(lanes_.size()) * samples, 1));
   }
 
   void run_chunk(std::int64_t first, std::int64_t samples) {
     lanes_.load(first, samples);
     broadcasts_.load(first, samples);
     for (std::size_t l = 0; l < lanes_.size(); ++l) {
-      double* totals = totals_.data() + lane_totals_[l];
+      double* totals = totals_ + lane_totals_[l];
       for (const Tap& tap : problem_.taps) {
         if (tap.rows > 0 && tap.cols > 0) run_tap(tap, samples, l, totals);
         totals += tap_step(l);
@@ -414,7 +423,6 @@ class Block {
     pass.lane_col = lane_walk.col * lanes_.step(l);
     pass.lane_sample = lanes_.sample_step(l);
     for (std::size_t b = 0; b < broadcasts_.size(); ++b) {
-      for (std::size_t i = 0; i < next_.size(); ++i) next_[i].advance(lines_[i]);
       pass.bcast_row = bcast_walk.row * broadcasts_.step(b);
       pass.bcast_col = bcast_walk.col * broadcasts_.step(b);
       pass.bcast_sample = broadcasts_.sample_step(b);
@@ -422,21 +430,32 @@ class Block {
       for (const Range& tile : tiles_[b]) {
         const TileShape shape{lanes_.width(l) / problem_.width, tile.count};
         HWY_DYNAMIC_DISPATCH(run_tile)
-        (shape, pass, lanes_.at(l, lane_walk.start), bcast + tile.first, totals);
+        (shape, pass, lanes_.at(l, lane_walk.start), bcast + tile.first, totals, next_);
         totals += lanes_.width(l) * tile.count;
       }
     }
   }
 
-  // Lane by lane, so that the caller's sums are written in runs where lanes are outputs.
+  // Eight lanes at a time, a cache line of totals.
   void add_totals(std::size_t l, double* sums) const {
+    constexpr std::int64_t kLanes = 8;
     const Range& lanes = lanes_.range(l);
-    for (std::int64_t lane = 0; lane < lanes.count; ++lane) {
-      const double* at = totals_.data() + lane_totals_[l] + lane;
+    for (std::int64_t lane = 0; lane < lanes.count; lane += kLanes) {
+      const std::int64_t count = std::min(kLanes, lanes.count - lane);
+      const double* at = totals_ + lane_totals_[l] + lane;
       for (std::int64_t b = 0; b < bcast_count_; ++b, at += lanes_.width(l)) {
-        double* to = sums + flat_index(lanes.first + lane, broadcasts_.range(0).first + b);
-        for (std::int64_t t = 0; t < taps(); ++t) to[t] += at[t * tap_step(l)];
+        add_lanes(at, tap_step(l), count, lanes.first + lane, broadcasts_.range(0).first + b, sums);
       }
+    }
+  }
+
+  // totals (taps, `step` apart) of `count` lanes.
+  void add_lanes(const double* totals, std::int64_t step, std::int64_t count, std::int64_t lane,
+                 std::int64_t bcast, double* sums) const {
+    double* to = sums + flat_index(lane, bcast);
+    const std::int64_t lane_step = flat_index(1, 0) - flat_index(0, 0);
+    for (std::int64_t t = 0; t < taps(); ++t) {
+      for (std::int64_t i = 0; i < count; ++i) to[i * lane_step + t] += totals[t * step + i];
     }
   }
 
@@ -452,12 +471,12 @@ class Block {
   const Problem& problem_;
   std::int64_t group_;
   Panels lanes_, broadcasts_;
-  std::array<Prefetcher, 2> next_;
-  std::array<std::int64_t, 2> lines_ = {};  // of each, per call
-  std::vector<std::vector<Range>> tiles_;   // by broadcast panel
+  Prefetcher next_;
+  std::vector<std::vector<Range>> tiles_;  // by broadcast panel
   std::int64_t bcast_count_;
   std::vector<std::int64_t> lane_totals_;  // where each lane panel begins in totals_
-  std::vector<double> totals_;             // by lane panel, kernel position, broadcast, lane
+  std::int64_t total_count_ = 0;
+  double* totals_ = nullptr;  // by lane panel, kernel position, broadcast, lane
 };
 
 // Blocks that fit the cache, enough of them for every thread to be busy to the end. How the weights
