@@ -16,6 +16,16 @@ std::string joined(const std::vector<std::string>& words) {
 
 }  // namespace
 
+Arguments Arguments::of_words(const std::vector<std::string>& words) {
+  std::map<std::string, std::string> values;
+  for (std::size_t i = 0; i < words.size(); i += 2) {
+    FM_CHECK(words[i].starts_with("--") && i + 1 < words.size(), ARGUMENT,
+             "expected --name value but received ", words[i]);
+    values[words[i].substr(2)] = words[i + 1];
+  }
+  return Arguments(std::move(values));
+}
+
 const std::string* Arguments::find(const std::string& name) const {
   const auto found = values_.find(name);
   return found == values_.end() ? nullptr : &found->second;

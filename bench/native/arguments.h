@@ -13,13 +13,8 @@ namespace fishermask::bench {
 class Arguments {
  public:
   explicit Arguments(std::map<std::string, std::string> values) : values_(std::move(values)) {}
-  explicit Arguments(const std::vector<std::string>& words) {
-    for (std::size_t i = 0; i < words.size(); i += 2) {
-      FM_CHECK(words[i].starts_with("--") && i + 1 < words.size(), ARGUMENT,
-               "expected --name value but received ", words[i]);
-      values_[words[i].substr(2)] = words[i + 1];
-    }
-  }
+  // Errors: ARGUMENT for words that are no pairs.
+  [[nodiscard]] static Arguments of_words(const std::vector<std::string>& words);
   // The fallback where the option was not given.
   [[nodiscard]] std::string string(const std::string& name, const std::string& fallback) const;
   // Whole numbers may be written as 1e8. Errors: ARGUMENT.

@@ -18,7 +18,8 @@ using Json = nlohmann::ordered_json;
 // How the Fisher's time grows: --axis samples (batches of one network) or parameters (the networks
 // of --graphs-json, a JSON list). --batch, --seed, --steps (how often the samples double).
 [[nodiscard]] Json doubling_benchmark(const Arguments& arguments);
-// Where a network's passes spend their time, by op. --graph FILE, --graph-json TEXT, --batch, --seed.
+// Where a network's passes spend their time, by op. --graph FILE, --graph-json TEXT, --batch,
+// --seed.
 [[nodiscard]] Json op_benchmark(const Arguments& arguments);
 // The squared-gradient kernels alone, shape by shape. --batch, --seed, --only PART-OF-A-NAME.
 [[nodiscard]] Json kernel_benchmark(const Arguments& arguments);

@@ -10,7 +10,7 @@ int main(int argc, char** argv) {
   try {
     FM_CHECK(!words.empty(), ARGUMENT,
              "expected fisher, ops, kernels, mask or doubling, then --name value pairs");
-    const bench::Arguments arguments(std::vector<std::string>(words.begin() + 1, words.end()));
+    const auto arguments = bench::Arguments::of_words({words.begin() + 1, words.end()});
     std::cout << bench::run_benchmark(words[0], arguments).dump(1) << "\n";
     return 0;
   } catch (const std::exception& e) {
