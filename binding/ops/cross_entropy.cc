@@ -4,7 +4,9 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/vector_clones.h"
 #include "ops/loss.h"
+#include "ops/vector_math.h"
 
 namespace fishermask {
 namespace {
@@ -27,49 +29,102 @@ void check_labels(const LogitsShape& shape, const std::int32_t* labels) {
   }
 }
 
-// The first largest; NaN is never larger.
+constexpr std::int64_t kLanes = 16;
+
+template <typename T>
+using Lanes [[gnu::vector_size(kLanes * sizeof(T)), gnu::aligned(alignof(T)), gnu::may_alias]] = T;
+
+// The largest value; NaN is never larger. z[0] is not NaN.
+template <typename T>
+FM_INLINE_IN_CLONES T largest_value_loop(const T* z, std::int64_t classes) {
+  T largest = z[0];
+  std::int64_t c = 0;
+  if (classes >= kLanes) {
+    Lanes<T> lanes = Lanes<T>{} + largest;
+    for (; c + kLanes <= classes; c += kLanes) {
+      const Lanes<T>& next = *reinterpret_cast<const Lanes<T>*>(z + c);
+      lanes = next > lanes ? next : lanes;
+    }
+    for (std::int64_t i = 0; i < kLanes; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
+  }
+  for (; c < classes; ++c) largest = z[c] > largest ? z[c] : largest;
+  return largest;
+}
+FM_VECTOR_CLONES float largest_value(const float* z, std::int64_t classes) {
+  return largest_value_loop(z, classes);
+}
+FM_VECTOR_CLONES double largest_value(const double* z, std::int64_t classes) {
+  return largest_value_loop(z, classes);
+}
+
+// The first largest; 0 where the first is NaN, as nothing is larger.
 template <typename T>
 std::int64_t largest(const T* z, std::int64_t classes) {
-  std::int64_t best = 0;
-  for (std::int64_t c = 1; c < classes; ++c) {
-    if (z[c] > z[best]) best = c;
-  }
-  return best;
+  if (std::isnan(z[0])) return 0;
+  return std::find(z, z + classes, largest_value(z, classes)) - z;
 }
 
+// out[c] = e^((z[c] − top)/T) in f64, whatever the logits' type: 1 − p keeps its digits where p is
+// close to 1.
 template <typename T>
-double exponential(T z, T top, double temperature) {
-  return std::exp((static_cast<double>(z) - static_cast<double>(top)) / temperature);
-}
-
-// T · (logsumexp(z/T) − z_y/T), shifted by the largest logit; log1p keeps a small loss's digits.
-template <typename T>
-double position_loss(const T* z, std::int64_t classes, std::int64_t label, double temperature) {
-  const std::int64_t top = largest(z, classes);
-  double others = 0;
+FM_INLINE_IN_CLONES void exponentials_loop(const T* __restrict z, std::int64_t classes, T top,
+                                           double temperature, double* __restrict out) {
+  const auto shift = static_cast<double>(top);
   for (std::int64_t c = 0; c < classes; ++c) {
-    if (c != top) others += exponential(z[c], z[top], temperature);
+    out[c] = vector_math::exp((static_cast<double>(z[c]) - shift) / temperature);
   }
-  return temperature * std::log1p(others) +
+}
+FM_VECTOR_CLONES void exponentials(const float* z, std::int64_t classes, float top,
+                                   double temperature, double* out) {
+  exponentials_loop(z, classes, top, temperature, out);
+}
+FM_VECTOR_CLONES void exponentials(const double* z, std::int64_t classes, double top,
+                                   double temperature, double* out) {
+  exponentials_loop(z, classes, top, temperature, out);
+}
+
+// In sixteen sums side by side, whatever the vectors' width.
+FM_VECTOR_CLONES double sum_of(const double* values, std::int64_t count) {
+  Lanes<double> lanes = {};
+  double sum = 0;
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    lanes += *reinterpret_cast<const Lanes<double>*>(values + i);
+  }
+  for (; i < count; ++i) sum += values[i];
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
+  return sum;
+}
+
+FM_VECTOR_CLONES void scale_into(const double* __restrict values, std::int64_t count, double factor,
+                                 float* __restrict out) {
+  for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(values[i] * factor);
+}
+FM_VECTOR_CLONES void scale_into(const double* __restrict values, std::int64_t count, double factor,
+                                 double* __restrict out) {
+  for (std::int64_t i = 0; i < count; ++i) out[i] = values[i] * factor;
+}
+
+// T · (logsumexp(z/T) − z_y/T), shifted by the largest logit z[top]; log1p keeps a small loss's
+// digits. scratch: one value per class.
+template <typename T>
+double position_loss(const T* z, std::int64_t classes, std::int64_t top, std::int64_t label,
+                     double temperature, double* scratch) {
+  exponentials(z, classes, z[top], temperature, scratch);
+  scratch[top] = 0;  // e^0, the 1 of log1p
+  return temperature * std::log1p(sum_of(scratch, classes)) +
          (static_cast<double>(z[top]) - static_cast<double>(z[label]));
 }
 
 template <typename T>
 void position_seed(const T* z, std::int64_t classes, std::int64_t label, double temperature,
-                   double scale, T* grad, std::vector<double>& exponentials) {
-  const T top = z[largest(z, classes)];
-  double others = 0;
-  double own = 0;
-  for (std::int64_t c = 0; c < classes; ++c) {
-    const double e = exponential(z[c], top, temperature);
-    exponentials[static_cast<std::size_t>(c)] = e;
-    (c == label ? own : others) += e;
-  }
-  const double factor = scale / (own + others);
-  for (std::int64_t c = 0; c < classes; ++c) {
-    const double e = c == label ? -others : exponentials[static_cast<std::size_t>(c)];
-    grad[c] = static_cast<T>(e * factor);
-  }
+                   double scale, T* grad, double* scratch) {
+  exponentials(z, classes, z[largest(z, classes)], temperature, scratch);
+  const double own = scratch[label];
+  scratch[label] = 0;
+  const double others = sum_of(scratch, classes);
+  scratch[label] = -others;
+  scale_into(scratch, classes, scale / (own + others), grad);
 }
 
 }  // namespace
@@ -83,14 +138,17 @@ PredictionCounts cross_entropy_forward(const LogitsShape& shape, const T* logits
   std::vector<std::int64_t> correct(static_cast<std::size_t>(shape.batch));
   const std::int64_t samples = grain(shape) / std::max<std::int64_t>(shape.positions, 1) + 1;
   parallel_for(shape.batch, samples, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<double> scratch(static_cast<std::size_t>(shape.classes));
     for (std::int64_t n = begin; n < end; ++n) {
       per_sample_loss[n] = 0;
       for (std::int64_t i = n * shape.positions; i < (n + 1) * shape.positions; ++i) {
         const T* z = logits + i * shape.classes;
-        const auto prediction = static_cast<std::int32_t>(largest(z, shape.classes));
+        const std::int64_t top = largest(z, shape.classes);
+        const auto prediction = static_cast<std::int32_t>(top);
         if (predictions != nullptr) predictions[i] = prediction;
         if (labels[i] == kNotCounted) continue;
-        per_sample_loss[n] += position_loss(z, shape.classes, labels[i], temperature);
+        per_sample_loss[n] +=
+            position_loss(z, shape.classes, top, labels[i], temperature, scratch.data());
         correct[static_cast<std::size_t>(n)] += prediction == labels[i] ? 1 : 0;
       }
     }
@@ -114,14 +172,14 @@ void cross_entropy_seed(const LogitsShape& shape, const T* logits, const std::in
   check_labels(shape, labels);
   parallel_for(shape.batch * shape.positions, grain(shape),
                [&](std::int64_t begin, std::int64_t end) {
-                 std::vector<double> exponentials(static_cast<std::size_t>(shape.classes));
+                 std::vector<double> scratch(static_cast<std::size_t>(shape.classes));
                  for (std::int64_t i = begin; i < end; ++i) {
                    T* grad = grad_logits + i * shape.classes;
                    if (labels[i] == kNotCounted) {
                      std::fill_n(grad, shape.classes, T{0});
                    } else {
                      position_seed(logits + i * shape.classes, shape.classes, labels[i],
-                                   temperature, scales[i / shape.positions], grad, exponentials);
+                                   temperature, scales[i / shape.positions], grad, scratch.data());
                    }
                  }
                });
@@ -133,19 +191,13 @@ void softmax_probabilities(const LogitsShape& shape, const T* logits, double tem
   check_temperature(temperature);
   parallel_for(
       shape.batch * shape.positions, grain(shape), [&](std::int64_t begin, std::int64_t end) {
-        std::vector<double> exponentials(static_cast<std::size_t>(shape.classes));
+        std::vector<double> scratch(static_cast<std::size_t>(shape.classes));
         for (std::int64_t i = begin; i < end; ++i) {
           const T* z = logits + i * shape.classes;
-          const T top = z[largest(z, shape.classes)];
-          double sum = 0;
-          for (std::int64_t c = 0; c < shape.classes; ++c) {
-            exponentials[static_cast<std::size_t>(c)] = exponential(z[c], top, temperature);
-            sum += exponentials[static_cast<std::size_t>(c)];
-          }
-          for (std::int64_t c = 0; c < shape.classes; ++c) {
-            probabilities[i * shape.classes + c] =
-                static_cast<P>(exponentials[static_cast<std::size_t>(c)] / sum);
-          }
+          exponentials(z, shape.classes, z[largest(z, shape.classes)], temperature, scratch.data());
+          const double sum = sum_of(scratch.data(), shape.classes);
+          std::transform(scratch.begin(), scratch.end(), probabilities + i * shape.classes,
+                         [sum](double e) { return static_cast<P>(e / sum); });
         }
       });
 }

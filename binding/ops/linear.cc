@@ -3,6 +3,10 @@
 // Accumulate: grad W and grad b use +=; grad x as asked.
 // Squares:    contraction form with one position per row of x: a vector is a 1×1 image, a sequence
 // a 1×T one. Deterministic: yes for a given thread count (oneDNN's GEMM).
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "core/vector_clones.h"
 #include "graph/op.h"
 #include "ops/onednn.h"
 
@@ -96,6 +100,16 @@ class LinearReference : public Kernel {
   LinearSizes sizes_;
 };
 
+constexpr std::int64_t kBiasGrain = 64;
+
+// sums[o] += Σ_r from[r · step + o]
+FM_VECTOR_CLONES void add_rows(const float* __restrict from, std::int64_t rows, std::int64_t step,
+                               std::int64_t count, float* __restrict sums) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t o = 0; o < count; ++o) sums[o] += from[r * step + o];
+  }
+}
+
 class LinearFast : public Kernel {
  public:
   explicit LinearFast(const NodeSpec& node) : sizes_(sizes_of(node)) {}
@@ -106,7 +120,9 @@ class LinearFast : public Kernel {
     const TensorView bias = io.parameter("bias");
     if (bias) {
       const float* b = bias.as<float>();
-      for (std::int64_t r = 0; r < rows; ++r) std::copy(b, b + sizes_.out, y + r * sizes_.out);
+      parallel_for(rows, grain(), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t r = begin; r < end; ++r) std::copy_n(b, sizes_.out, y + r * sizes_.out);
+      });
     }
     gemm(false, true, rows, sizes_.out, sizes_.in, io.inputs[0].as<float>(), sizes_.in,
          io.parameter("weight").as<float>(), sizes_.in, bias ? 1.0F : 0.0F, y, sizes_.out);
@@ -125,10 +141,10 @@ class LinearFast : public Kernel {
            io.inputs[0].as<float>(), sizes_.in, 1.0F, grad_weight.as<float>(), sizes_.in);
     }
     if (const TensorView grad_bias = io.grad_parameter("bias")) {
-      float* sums = grad_bias.as<float>();
-      for (std::int64_t r = 0; r < rows; ++r) {
-        for (std::int64_t o = 0; o < sizes_.out; ++o) sums[o] += grad_output[r * sizes_.out + o];
-      }
+      // Threads take channels, so that the order of a sum does not depend on their number.
+      parallel_for(sizes_.out, kBiasGrain, [&](std::int64_t begin, std::int64_t end) {
+        add_rows(grad_output + begin, rows, sizes_.out, end - begin, grad_bias.as<float>() + begin);
+      });
     }
   }
 
@@ -152,6 +168,11 @@ class LinearFast : public Kernel {
   }
 
  private:
+  // Rows of a parallel loop: about 2^14 values.
+  [[nodiscard]] std::int64_t grain() const {
+    return (std::int64_t{1} << 14) / std::max<std::int64_t>(sizes_.out, 1) + 1;
+  }
+
   LinearSizes sizes_;
 };
 

@@ -93,6 +93,48 @@ TEST_CASE("cross entropy: f32 equals f64, and a saturated sample keeps its digit
   CHECK(gradient[1] == doctest::Approx(std::exp(-30.0)).epsilon(1e-6));
 }
 
+TEST_CASE(
+    "cross entropy: rows longer than a vector equal the plain sums, ties and NaN as in short "
+    "ones") {
+  constexpr std::int64_t kClasses = 75;
+  std::vector<float> logits = normals(kClasses, 51);
+  for (const std::size_t place : {std::size_t{3}, std::size_t{40}, std::size_t{74}}) {
+    logits[place] = 9.0F;  // the first of them is the prediction
+    long double sum = 0;
+    for (const float z : logits) sum += std::exp(static_cast<long double>(z) / 3);
+    const std::int32_t label = 20;
+    double loss = 0;
+    std::int32_t prediction = 0;
+    std::vector<float> seed(logits.size());
+    const double scale = 2;
+    cross_entropy_forward({.batch = 1, .classes = kClasses}, logits.data(), &label, 3.0, &loss,
+                          &prediction);
+    cross_entropy_seed({.batch = 1, .classes = kClasses}, logits.data(), &label, 3.0, &scale,
+                       seed.data());
+    CHECK(prediction == 3);
+    CHECK(loss ==
+          doctest::Approx(static_cast<double>(3 * std::log(sum) - logits[20])).epsilon(1e-14));
+    for (std::size_t c = 0; c < logits.size(); ++c) {
+      const long double p = std::exp(static_cast<long double>(logits[c]) / 3) / sum;
+      CHECK(seed[c] ==
+            doctest::Approx(static_cast<double>(2 * (p - (c == 20 ? 1 : 0)))).epsilon(1e-6));
+    }
+  }
+  for (const std::size_t place : {std::size_t{0}, std::size_t{33}, std::size_t{74}}) {
+    std::vector<float> bad = normals(kClasses, 52);
+    bad[place] = std::numeric_limits<float>::quiet_NaN();
+    const std::int32_t label = 20;
+    double loss = 0;
+    std::string message;
+    CHECK(code_of(
+              [&] {
+                cross_entropy_forward({.batch = 1, .classes = kClasses}, bad.data(), &label, 1.0,
+                                      &loss);
+              },
+              message) == ErrorCode::kNON_FINITE);
+  }
+}
+
 TEST_CASE("cross entropy: large logits do not overflow") {
   const std::vector<float> logits = {1e30F, -1e30F, 3e4F};
   const std::int32_t label = 2;

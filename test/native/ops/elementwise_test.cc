@@ -129,6 +129,21 @@ TEST_CASE("vector exp, tanh and erf stay within a few units of the last place") 
   REQUIRE(worst_ulps(-1e-3, 1e-3, erf, [](double x) { return std::erf(x); }) < 4);
 }
 
+TEST_CASE("vector exp of f64 stays within two units of the last place") {
+  double worst = 0;
+  for (int i = 0; i <= 200000; ++i) {
+    const double x = -707.0 + 1416.0 * i / 200000;
+    worst = std::max(worst, std::abs(vector_math::exp(x) / std::exp(x) - 1.0));
+  }
+  REQUIRE(worst < 2 * std::numeric_limits<double>::epsilon());
+  constexpr double kWide = std::numeric_limits<double>::infinity();
+  REQUIRE(vector_math::exp(0.0) == 1.0);
+  REQUIRE(vector_math::exp(-kWide) == 0.0);
+  REQUIRE(vector_math::exp(-740.0) == doctest::Approx(std::exp(-740.0)).epsilon(1e-2));
+  REQUIRE(vector_math::exp(kWide) == kWide);
+  REQUIRE(std::isnan(vector_math::exp(std::numeric_limits<double>::quiet_NaN())));
+}
+
 TEST_CASE("vector functions at the ends of the range, and on NaN") {
   REQUIRE(vector_math::exp(0.0F) == 1.0F);
   REQUIRE(vector_math::exp(-kInfinity) == 0.0F);
