@@ -19,13 +19,19 @@ function darkRules(): string {
     .join("");
 }
 
+// HTML takes "<" within an attribute as it is; XML, which a file of its own is read as, does not.
+function escapeAttributes(svg: string): string {
+  return svg.replaceAll(/="[^"]*"/g, (value) => value.replaceAll("<", "&lt;"));
+}
+
 /**
  * A plot of {@link drawPlot} as a file of its own: on a surface with a margin, readable on light and on dark, plain colours
  * where the report has custom properties, which many viewers of SVG do not know.
  */
 export function standaloneSvg(svg: string): string {
-  const [tag, width, height] = /^<svg[^>]* viewBox="0 0 (\d+) (\d+)"[^>]*>/.exec(svg) ?? [];
-  if (tag === undefined) return svg;
+  const tag = /^<svg(?: [\w:-]+="[^"]*")*>/.exec(svg)?.[0] ?? "";
+  const [, width, height] = / viewBox="0 0 (\d+) (\d+)"/.exec(tag) ?? [];
+  if (width === undefined) return svg;
   const wide = Number(width) + 2 * kMargin;
   const high = Number(height) + 2 * kMargin;
   const opening = tag
@@ -35,5 +41,5 @@ export function standaloneSvg(svg: string): string {
   const style = `<style>svg{color:${kInk}}@media (prefers-color-scheme:dark){svg{color:${kDarkInk}}${darkRules()}}</style>`;
   const surface = `<rect x="-${kMargin}" y="-${kMargin}" width="${wide}" height="${high}" fill="#ffffff"/>`;
   const body = svg.slice(tag.length).replaceAll(/var\(--fm-[a-z]+, (#[0-9a-f]{6})\)/g, "$1");
-  return `${opening}${style}${surface}${body}\n`;
+  return `${escapeAttributes(`${opening}${style}${surface}${body}`)}\n`;
 }
