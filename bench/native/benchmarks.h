@@ -23,7 +23,8 @@ using Json = nlohmann::ordered_json;
 [[nodiscard]] Json op_benchmark(const Arguments& arguments);
 // The squared-gradient kernels alone, shape by shape. --batch, --seed, --only PART-OF-A-NAME.
 [[nodiscard]] Json kernel_benchmark(const Arguments& arguments);
-// Scores and exact selection; mask_bench.cc has its options.
+// Scores and exact selection. `fishermask bench mask` hands on --params, --ratio, --distribution,
+// --unit, --dump PREFIX, --stream DIR and a --seed that is not 0.
 [[nodiscard]] Json mask_benchmark(const Arguments& arguments);
 
 // Runs the benchmark of that name on the calling thread, with --threads threads. `stop` ends it

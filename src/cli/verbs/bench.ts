@@ -194,7 +194,10 @@ async function runMask(options: MaskOptions): Promise<void> {
   session.message("Measuring the top-k masking");
   const document = await runBenchmark(
     "mask",
-    { params, ratio, distribution, unit, rounds, dump, stream, threads },
+    {
+      ...{ params, ratio, distribution, unit, rounds, dump, stream, threads },
+      seed: options.seed === 0 ? undefined : options.seed,
+    },
     session.signal,
   );
   session.finish(complete("mask", document), plainTable(document));
