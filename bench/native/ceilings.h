@@ -13,11 +13,12 @@ class Ceilings {
  public:
   Ceilings();
 
-  // oneDNN's sgemm, 1024 x 1024 x 1024.
+  // oneDNN's sgemm, 1024 x 1024 x 1024, a few times.
   [[nodiscard]] Timed gemm();
   // Reads 256 MiB and writes them elsewhere.
   [[nodiscard]] Timed copy();
 
+  // Of the seconds that gemm() takes.
   [[nodiscard]] static double gemm_gflops(double seconds);
   // Bytes read and bytes written both count.
   [[nodiscard]] static double copy_gb_per_second(double seconds);

@@ -70,7 +70,7 @@ export function fisherTable(document: FisherBenchmark): string {
     "",
     ceilingsLine(ceilings),
     `the Fisher takes ${formatNumber(ratio.time, 3)} × the time of forward + backward, ${memory}`,
-    `${formatCount(document.parameters)} parameters, batch ${document.batch}, ${document.threads} threads, ${document.rounds} rounds`,
+    `${formatCount(document.parameters)} parameters, batch ${document.batch}, threads: ${document.threads}, rounds: ${document.rounds}`,
   ].join("\n");
 }
 

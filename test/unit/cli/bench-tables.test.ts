@@ -47,7 +47,7 @@ describe("the tables of bench", () => {
     expect(text).toMatch(/training step +950 +20 +5\.0 % +– +– +–/);
     expect(text).toContain("GEMM 188 GFLOP/s, copy 28 GB/s");
     expect(text).toContain("takes 1.11 × the time of forward + backward, 1.02 × its memory");
-    expect(text).toContain("269,722 parameters, batch 64, 2 threads, 9 rounds");
+    expect(text).toContain("269,722 parameters, batch 64, threads: 2, rounds: 9");
   });
 
   it("say that memory is not known instead of a number", () => {
