@@ -1,4 +1,5 @@
-// NanReport: collects which tensors have NaN scores, so that one error names them all.
+// NanReport: collects which tensors have NaN scores, so that one error names
+// them all.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +19,10 @@ class NanReport {
   }
   // Errors: NON_FINITE.
   void fail_if_any() const {
-    FM_CHECK(
-        list_.empty(), NON_FINITE,
-        "Expected numbers for the scores but received NaN in these tensors (how many): ", list_);
+    FM_CHECK(list_.empty(), NON_FINITE,
+             "Expected numbers for the scores but received NaN in these "
+             "tensors (how many): ",
+             list_);
   }
 
  private:

@@ -1,7 +1,6 @@
 #include "mask/score.h"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <vector>
 
@@ -9,6 +8,7 @@
 #include "core/parallel.h"
 #include "core/vector_clones.h"
 #include "mask/nan_report.h"
+#include "mask/unit_scores.h"
 
 namespace fishermask {
 namespace {
@@ -25,11 +25,8 @@ void check_input(bool needed, const float* data, ScoreOp op, const ScoreTensor& 
            tensor.name, " but received none");
 }
 
-void check_tensor(const ScoreNeeds& needs, const ScoreTensor& tensor, Unit unit,
-                  std::size_t score_count) {
+void check_tensor(const ScoreNeeds& needs, const ScoreTensor& tensor, Unit unit) {
   const std::int64_t units = unit_count(tensor.shape, unit);
-  FM_CHECK(static_cast<std::int64_t>(score_count) == units, ARGUMENT, "Expected room for ", units,
-           " scores for tensor ", tensor.name, " but received ", score_count);
   if (units > 0) {  // an empty tensor may well have no memory
     check_input(true, tensor.weight, ScoreOp::kWeight, tensor);
     check_input(needs.forget_fisher, tensor.forget_sums, ScoreOp::kForgetFisher, tensor);
@@ -42,42 +39,10 @@ void check_tensor(const ScoreNeeds& needs, const ScoreTensor& tensor, Unit unit,
            " but received ", tensor.previous_keep->units);
 }
 
-// The inputs of the block that starts at `element` of the tensor.
-ScoreInputs inputs_at(const ScoreTensor& tensor, const ScoreSettings& settings,
-                      std::int64_t elements_per_unit, std::int64_t element) {
-  const auto at = [element](const float* data) { return data == nullptr ? data : data + element; };
-  ScoreInputs inputs;
-  inputs.forget_sums = at(tensor.forget_sums);
-  inputs.remain_sums = at(tensor.remain_sums);
-  inputs.weight = at(tensor.weight);
-  inputs.forget_gradient_sums = at(tensor.forget_gradient_sums);
-  inputs.forget_count = static_cast<float>(settings.forget_count);
-  inputs.remain_count = static_cast<float>(settings.remain_count);
-  inputs.key = settings.key;
-  inputs.first_unit = tensor.first_unit + static_cast<std::uint64_t>(element / elements_per_unit);
-  inputs.unit_offset = element % elements_per_unit;
-  inputs.elements_per_unit = elements_per_unit;
-  return inputs;
-}
-
-FM_VECTOR_CLONES void exclude_zero_weights(const float* __restrict weight, std::int64_t count,
-                                           float* __restrict scores) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    scores[i] = weight[i] == 0.0F ? kNotEligible : scores[i];
-  }
-}
-
 FM_VECTOR_CLONES std::int64_t count_nan(const float* scores, std::int64_t count) {
   std::int32_t nan = 0;  // a block has at most kBlock of them
   for (std::int64_t i = 0; i < count; ++i) nan += scores[i] != scores[i] ? 1 : 0;
   return nan;
-}
-
-void exclude_masked(const KeepMask* previous, std::int64_t begin, std::int64_t end, float* scores) {
-  if (previous == nullptr) return;
-  for (std::int64_t unit = begin; unit < end; ++unit) {
-    if (!previous->kept(unit)) scores[unit] = kNotEligible;
-  }
 }
 
 class TensorScorer {
@@ -102,45 +67,17 @@ class TensorScorer {
 
  private:
   [[nodiscard]] std::int64_t score_units(std::int64_t begin, std::int64_t end) const {
-    if (elements_per_unit_ > 1) mean_units(begin, end);
+    const UnitData all{tensor_.weight, tensor_.forget_sums, tensor_.remain_sums,
+                       tensor_.forget_gradient_sums};
     std::int64_t nan_count = 0;
     for (std::int64_t unit = begin; unit < end; unit += ScoreProgram::kBlock) {
       const std::int64_t count = std::min(ScoreProgram::kBlock, end - unit);
-      if (elements_per_unit_ == 1) single_weights(unit, count);
-      exclude_masked(tensor_.previous_keep, unit, unit + count, scores_);
+      score_unit_run(program_, settings_, all.at(unit * elements_per_unit_), elements_per_unit_,
+                     tensor_.first_unit + static_cast<std::uint64_t>(unit), count, scores_ + unit);
+      exclude_masked(tensor_.previous_keep, unit, count, scores_ + unit);
       nan_count += count_nan(scores_ + unit, count);
     }
     return nan_count;
-  }
-
-  void single_weights(std::int64_t first, std::int64_t count) const {
-    program_.evaluate(inputs_at(tensor_, settings_, 1, first), count, scores_ + first);
-    exclude_zero_weights(tensor_.weight + first, count, scores_ + first);
-  }
-
-  // Streams over the elements of [begin, end), so that small units share a block.
-  void mean_units(std::int64_t begin, std::int64_t end) const {
-    std::array<float, ScoreProgram::kBlock> block;
-    const std::int64_t last = end * elements_per_unit_;
-    double sum = 0.0;
-    bool any_weight = false;
-    std::int64_t filled = 0;
-    float* next = scores_ + begin;
-    for (std::int64_t first = begin * elements_per_unit_; first < last;
-         first += ScoreProgram::kBlock) {
-      const std::int64_t count = std::min(ScoreProgram::kBlock, last - first);
-      program_.evaluate(inputs_at(tensor_, settings_, elements_per_unit_, first), count,
-                        block.data());
-      for (std::int64_t i = 0; i < count; ++i) {
-        sum += static_cast<double>(block[static_cast<std::size_t>(i)]);
-        any_weight |= tensor_.weight[first + i] != 0.0F;
-        if (++filled < elements_per_unit_) continue;
-        *next++ = any_weight ? static_cast<float>(sum / static_cast<double>(filled)) : kNotEligible;
-        sum = 0.0;
-        any_weight = false;
-        filled = 0;
-      }
-    }
   }
 
   const ScoreProgram& program_;
@@ -152,16 +89,24 @@ class TensorScorer {
 
 }  // namespace
 
-void compute_scores(const ScoreProgram& program, const ScoreSettings& settings,
-                    std::span<const ScoreTensor> tensors,
-                    std::span<const std::span<float>> scores) {
+void check_scorable(const ScoreProgram& program, const ScoreSettings& settings,
+                    std::span<const ScoreTensor> tensors) {
   const ScoreNeeds& needs = program.needs();
   check_count(needs.forget_fisher || needs.forget_gradient, settings.forget_count, "forget_count");
   check_count(needs.remain_fisher, settings.remain_count, "remain_count");
+  for (const ScoreTensor& tensor : tensors) check_tensor(needs, tensor, settings.unit);
+}
+
+void compute_scores(const ScoreProgram& program, const ScoreSettings& settings,
+                    std::span<const ScoreTensor> tensors,
+                    std::span<const std::span<float>> scores) {
+  check_scorable(program, settings, tensors);
   FM_CHECK(scores.size() == tensors.size(), ARGUMENT, "Expected ", tensors.size(),
            " score arrays but received ", scores.size());
   for (std::size_t t = 0; t < tensors.size(); ++t) {
-    check_tensor(needs, tensors[t], settings.unit, scores[t].size());
+    const std::int64_t units = unit_count(tensors[t].shape, settings.unit);
+    FM_CHECK(static_cast<std::int64_t>(scores[t].size()) == units, ARGUMENT, "Expected room for ",
+             units, " scores for tensor ", tensors[t].name, " but received ", scores[t].size());
   }
   NanReport report;
   for (std::size_t t = 0; t < tensors.size(); ++t) {

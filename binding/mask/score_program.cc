@@ -1,12 +1,15 @@
 #include "mask/score_program.h"
 
-#include <bit>
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "core/error.h"
 #include "core/vector_clones.h"
+#include "mask/fused_score.h"
+#include "mask/score_arithmetic.h"
 
 namespace fishermask {
 namespace {
@@ -16,23 +19,14 @@ constexpr std::array<std::string_view, kScoreOpCount> kOpNames = {
     "sub",          "mul",          "div",    "sqrt",           "abs",      "neg",     "max",
     "min"};
 
+// Elements that go through the program together: the whole stack stays in L1
+// beside its inputs.
+constexpr std::int64_t kTile = 256;
+
 constexpr int operand_count(ScoreOp op) {
   if (op <= ScoreOp::kUniform) return 0;
   if (op == ScoreOp::kSqrt || op == ScoreOp::kAbs || op == ScoreOp::kNeg) return 1;
   return 2;
-}
-
-// std::fmax would swallow a NaN, which must reach the caller as an error.
-FM_INLINE_IN_CLONES float maximum(float a, float b) {
-  const float equal =
-      std::bit_cast<float>(std::bit_cast<std::uint32_t>(a) & std::bit_cast<std::uint32_t>(b));
-  return a > b ? a : (a < b ? b : (a == b ? equal : a + b));
-}
-
-FM_INLINE_IN_CLONES float minimum(float a, float b) {
-  const float equal =
-      std::bit_cast<float>(std::bit_cast<std::uint32_t>(a) | std::bit_cast<std::uint32_t>(b));
-  return a < b ? a : (a > b ? b : (a == b ? equal : a + b));
 }
 
 FM_INLINE_IN_CLONES void fill_uniform(const ScoreInputs& in, std::int64_t count, float* out) {
@@ -92,28 +86,47 @@ FM_INLINE_IN_CLONES void apply_binary(ScoreOp op, std::int64_t count, float* __r
       for (std::int64_t i = 0; i < count; ++i) a[i] = a[i] / b[i];
       return;
     case ScoreOp::kMax:
-      for (std::int64_t i = 0; i < count; ++i) a[i] = maximum(a[i], b[i]);
+      for (std::int64_t i = 0; i < count; ++i) a[i] = score_maximum(a[i], b[i]);
       return;
     default:
-      for (std::int64_t i = 0; i < count; ++i) a[i] = minimum(a[i], b[i]);
+      for (std::int64_t i = 0; i < count; ++i) a[i] = score_minimum(a[i], b[i]);
   }
 }
 
 FM_VECTOR_CLONES void run_block(const ScoreInstruction* instructions, std::size_t size,
                                 const ScoreInputs& inputs, std::int64_t count, float* stack) {
-  float* top = stack - ScoreProgram::kBlock;
+  float* top = stack - kTile;
   for (std::size_t i = 0; i < size; ++i) {
     const ScoreInstruction& instruction = instructions[i];
     const int operands = operand_count(instruction.op);
     if (operands == 0) {
-      top += ScoreProgram::kBlock;
+      top += kTile;
       push(instruction, inputs, count, top);
     } else if (operands == 1) {
       apply_unary(instruction.op, count, top);
     } else {
-      top -= ScoreProgram::kBlock;
-      apply_binary(instruction.op, count, top, top + ScoreProgram::kBlock);
+      top -= kTile;
+      apply_binary(instruction.op, count, top, top + kTile);
     }
+  }
+}
+
+// The inputs from element `first` on.
+ScoreInputs inputs_from(const ScoreInputs& in, std::int64_t first) {
+  const auto at = [first](const float* data) { return data == nullptr ? data : data + first; };
+  ScoreInputs moved = in;
+  moved.forget_sums = at(in.forget_sums);
+  moved.remain_sums = at(in.remain_sums);
+  moved.weight = at(in.weight);
+  moved.forget_gradient_sums = at(in.forget_gradient_sums);
+  moved.unit_offset = in.unit_offset + first;
+  return moved;
+}
+
+FM_VECTOR_CLONES void exclude_zeros(const float* __restrict weight, std::int64_t count,
+                                    float* __restrict scores) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    scores[i] = weight[i] == 0.0F ? -std::numeric_limits<float>::infinity() : scores[i];
   }
 }
 
@@ -156,9 +169,13 @@ ScoreProgram::ScoreProgram(std::vector<ScoreInstruction> instructions)
              " of the score program but received ", instruction.value);
     depth += 1 - operands;
     FM_CHECK(depth <= kMaxDepth, ARGUMENT, "Expected a stack of at most ", kMaxDepth,
-             " values for the score program but received a deeper one at instruction ", i);
+             " values for the score program but received a deeper one at "
+             "instruction ",
+             i);
     note_need(op, needs_);
   }
+  for (const ScoreInstruction& instruction : instructions_) constants_.push_back(instruction.value);
+  fused_ = find_fused_score(instructions_);
   FM_CHECK(depth == 1, ARGUMENT,
            "Expected exactly one value left for the score program but received ", depth);
 }
@@ -166,14 +183,35 @@ ScoreProgram::ScoreProgram(std::vector<ScoreInstruction> instructions)
 void ScoreProgram::evaluate(const ScoreInputs& inputs, std::int64_t count, float* scores) const {
   FM_CHECK(count >= 0 && count <= kBlock, ARGUMENT, "Expected 0 to ", kBlock,
            " elements for a block of scores but received ", count);
+  check_inputs(inputs, false);
+  if (fused_) return fused_.plain(constants_.data(), inputs, count, scores);
+  interpret(inputs, count, scores);
+}
+
+void ScoreProgram::evaluate_eligible(const ScoreInputs& inputs, std::int64_t count,
+                                     float* scores) const {
+  check_inputs(inputs, true);
+  if (fused_) return fused_.exclude_zero_weights(constants_.data(), inputs, count, scores);
+  interpret(inputs, count, scores);
+  exclude_zeros(inputs.weight, count, scores);
+}
+
+void ScoreProgram::check_inputs(const ScoreInputs& inputs, bool with_weight) const {
   check_present(needs_.forget_fisher, inputs.forget_sums, ScoreOp::kForgetFisher);
   check_present(needs_.remain_fisher, inputs.remain_sums, ScoreOp::kRemainFisher);
-  check_present(needs_.weight, inputs.weight, ScoreOp::kWeight);
+  check_present(needs_.weight || with_weight, inputs.weight, ScoreOp::kWeight);
   check_present(needs_.forget_gradient, inputs.forget_gradient_sums, ScoreOp::kForgetGradient);
-  alignas(64) std::array<float, kBlock * kMaxDepth>
-      stack;  // filled by the program; no need to clear
-  run_block(instructions_.data(), instructions_.size(), inputs, count, stack.data());
-  std::memcpy(scores, stack.data(), static_cast<std::size_t>(count) * sizeof(float));
+}
+
+void ScoreProgram::interpret(const ScoreInputs& inputs, std::int64_t count, float* scores) const {
+  // Filled by the program; no need to clear.
+  alignas(64) std::array<float, static_cast<std::size_t>(kTile * kMaxDepth)> stack;
+  for (std::int64_t first = 0; first < count; first += kTile) {
+    const std::int64_t size = std::min(kTile, count - first);
+    run_block(instructions_.data(), instructions_.size(), inputs_from(inputs, first), size,
+              stack.data());
+    std::memcpy(scores + first, stack.data(), static_cast<std::size_t>(size) * sizeof(float));
+  }
 }
 
 }  // namespace fishermask

@@ -1,0 +1,712 @@
+#include "mask/top_k_ranker.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <functional>
+#include <mutex>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/rng.h"
+#include "mask/fused_scan.h"
+#include "mask/nan_report.h"
+#include "mask/score_key.h"
+#include "mask/top_k_bits.h"
+#include "mask/top_k_block.h"
+#include "mask/top_k_sample.h"
+
+namespace fishermask {
+namespace {
+
+constexpr std::int64_t kBuckets = 1 << 16;
+constexpr std::int64_t kLeastCandidates = 1 << 17;  // a quick amount whatever the ranking's size
+constexpr PhiloxKey kJitter{0x746f706b, 0};         // any fixed key: results do not depend on it
+constexpr std::int64_t kSampleAhead = 8;            // strata to prefetch ahead
+
+using Histogram = std::vector<std::int64_t>;
+
+struct Candidate {
+  std::uint32_t key = 0;
+  std::uint32_t unit : 31 = 0;   // inside the segment
+  std::uint32_t masked : 1 = 0;  // already, by the pass
+};
+
+struct Segment {
+  UnitRange range;
+  std::int64_t flat = 0;  // its first unit in the ranking
+  std::int64_t nan_count = 0;
+  std::int64_t eligible = 0;
+  std::int64_t certain = 0;  // masked for good by the pass
+  std::int64_t inside = 0;   // between the marks
+  std::int64_t guessed = 0;  // of those, masked by the pass
+  std::int64_t masked = 0;   // in the end
+  std::vector<Candidate> candidates;
+
+  [[nodiscard]] std::int64_t units() const { return range.end - range.begin; }
+};
+
+// Windows hold buffers, so that they are handed on from segment to segment.
+class WindowPool {
+ public:
+  explicit WindowPool(TopKStore& store) : store_(store) {}
+
+  class Lease {
+   public:
+    explicit Lease(WindowPool& pool) : pool_(pool), window_(pool.take()) {}
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    ~Lease() { pool_.give(std::move(window_)); }
+    [[nodiscard]] TopKWindow& operator*() const { return *window_; }
+
+   private:
+    WindowPool& pool_;
+    std::unique_ptr<TopKWindow> window_;
+  };
+
+ private:
+  std::unique_ptr<TopKWindow> take() {
+    const std::lock_guard lock(mutex_);
+    if (free_.empty()) {
+      free_.reserve(++made_);  // so that give() cannot fail
+      return store_.window();
+    }
+    std::unique_ptr<TopKWindow> window = std::move(free_.back());
+    free_.pop_back();
+    return window;
+  }
+  void give(std::unique_ptr<TopKWindow> window) noexcept {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(std::move(window));
+  }
+
+  TopKStore& store_;
+  std::mutex mutex_;
+  std::size_t made_ = 0;
+  std::vector<std::unique_ptr<TopKWindow>> free_;
+};
+
+// What all rankings of one call share.
+struct Job {
+  const ScoreProgram& program;
+  const ScoreSettings& settings;
+  std::span<const TopKUnits> tensors;
+  TopKStore& store;
+  const TopKControl& control;
+  const TopKTuning& tuning;
+  std::int64_t total_units = 0;
+  std::atomic<std::int64_t> done_units = 0;
+  WindowPool windows{store};
+
+  void check_cancelled() const {
+    if (control.cancel == nullptr) return;
+    // The flag belongs to the caller, whose type is not atomic.
+    auto& flag = const_cast<std::int32_t&>(*control.cancel);
+    FM_CHECK(std::atomic_ref(flag).load(std::memory_order_relaxed) == 0, ABORTED,
+             "the work was stopped by its AbortSignal");
+  }
+  void note_done(std::int64_t units) {
+    if (control.per_mille == nullptr) return;
+    const std::int64_t done = std::min(done_units += units, total_units);
+    std::atomic_ref(*control.per_mille)
+        .store(static_cast<std::int32_t>(done * 1000 / std::max<std::int64_t>(total_units, 1)),
+               std::memory_order_relaxed);
+  }
+};
+
+std::vector<Segment> segments_of(const Job& job, std::span<const std::int64_t> members) {
+  std::vector<Segment> segments;
+  std::int64_t flat = 0;
+  for (const std::int64_t t : members) {
+    const TopKUnits& tensor = job.tensors[static_cast<std::size_t>(t)];
+    const std::int64_t size = segment_units(tensor.elements_per_unit, job.tuning);
+    for (std::int64_t begin = 0; begin < tensor.units; begin += size) {
+      Segment segment;
+      segment.range = {t, begin, std::min(begin + size, tensor.units)};
+      segment.flat = flat + begin;
+      segments.push_back(std::move(segment));
+    }
+    flat += tensor.units;
+  }
+  return segments;
+}
+
+// One ranking over some of the tensors.
+class TopKRanker {
+ public:
+  TopKRanker(Job& job, std::vector<std::int64_t> members, std::vector<KeepMask>& masks)
+      : job_(job), masks_(masks), segments_(segments_of(job, members)) {
+    ranking_.tensors = std::move(members);
+    for (const Segment& segment : segments_) ranking_.units += segment.units();
+  }
+
+  // Returns false when there are NaNs: nothing is decided then.
+  bool run(std::int64_t k) {
+    ranking_.asked = k;
+    stream(k == 0 ? TopKBracket{kBeforeAll, kBeforeAll, kBeforeAll} : bracket_for(k));
+    work_.passes = 1.0;
+    for (const Segment& segment : segments_) work_.candidates += segment.inside;
+    if (!given_up_) note_eligible();
+    if (nan_count_ > 0) return false;
+    if (given_up_ || !decided_by_candidates()) {
+      if (!count_exactly(k)) return false;
+    }
+    for (Segment& segment : segments_) segment.candidates = {};
+    return true;
+  }
+
+  [[nodiscard]] const Ranking& ranking() const { return ranking_; }
+  [[nodiscard]] const TopKWork& work() const { return work_; }
+  [[nodiscard]] const std::vector<Segment>& segments() const { return segments_; }
+
+  void undo() {
+    parallel_items(static_cast<std::int64_t>(segments_.size()), [&](std::int64_t i) {
+      const Segment& segment = segments_[static_cast<std::size_t>(i)];
+      job_.store.undo(segment.range, kept_bytes(segment));
+    });
+  }
+
+ private:
+  [[nodiscard]] std::uint8_t* kept_bytes(const Segment& segment) const {
+    return masks_[static_cast<std::size_t>(segment.range.tensor)].bits.data() +
+           segment.range.begin / 8;
+  }
+
+  // Segments in parallel, neighbours at about the same time.
+  void for_each_segment(const std::function<void(std::int64_t, TopKWindow&)>& body) {
+    parallel_items(static_cast<std::int64_t>(segments_.size()), [&](std::int64_t item) {
+      job_.check_cancelled();
+      const WindowPool::Lease window(job_.windows);
+      const auto ahead = static_cast<std::size_t>(item + thread_count());
+      if (ahead < segments_.size()) (*window).prefetch(segments_[ahead].range);
+      body(item, *window);
+    });
+  }
+
+  // The blocks of a segment: visit(first unit in the segment, count, inputs of
+  // the block).
+  template <typename Visit>
+  void for_each_block(const Segment& segment, TopKWindow& window, const Visit& visit) {
+    const std::int64_t elements = tensor_of(segment).elements_per_unit;
+    const UnitData data = window.read(segment.range);
+    for (std::int64_t first = 0; first < segment.units(); first += TopKBlock::kMaxUnits) {
+      const std::int64_t count = std::min(TopKBlock::kMaxUnits, segment.units() - first);
+      visit(first, count, data.at(first * elements));
+    }
+  }
+
+  using Scores = std::array<float, TopKBlock::kMaxUnits>;
+
+  [[nodiscard]] const TopKUnits& tensor_of(const Segment& segment) const {
+    return job_.tensors[static_cast<std::size_t>(segment.range.tensor)];
+  }
+
+  void score_block(const Segment& segment, std::int64_t first, std::int64_t count,
+                   const UnitData& data, Scores& scores) const {
+    const TopKUnits& tensor = tensor_of(segment);
+    const std::int64_t unit = segment.range.begin + first;
+    score_unit_run(job_.program, job_.settings, data, tensor.elements_per_unit,
+                   tensor.first_unit + static_cast<std::uint64_t>(unit), count, scores.data());
+    exclude_masked(tensor.previous_keep, unit, count, scores.data());
+  }
+
+  void classify(const Segment& segment, std::int64_t first, std::int64_t count,
+                const UnitData& data, const TopKBracket& bracket, Scores& scores,
+                TopKBlock& block) const {
+    const TopKMarks marks = bracket.at(segment.flat + first);
+    const TopKUnits& tensor = tensor_of(segment);
+    if (tensor.elements_per_unit == 1 && tensor.previous_keep == nullptr) {
+      const auto unit = tensor.first_unit + static_cast<std::uint64_t>(segment.range.begin + first);
+      score_and_classify(job_.program, score_inputs(data, job_.settings, 1, unit, 0), count, marks,
+                         scores.data(), block);
+      return;
+    }
+    score_block(segment, first, count, data, scores);
+    classify_block(scores.data(), count, marks, block);
+  }
+
+  // --- the marks
+  // ---------------------------------------------------------------------------------
+
+  [[nodiscard]] TopKBracket bracket_for(std::int64_t k) {
+    if (ranking_.units <= job_.tuning.least_sampled) return {};  // all are candidates
+    const std::int64_t run = job_.tuning.run;
+    const std::int64_t strata =
+        std::clamp<std::int64_t>(ranking_.units / (16 * run), 1, job_.tuning.strata);
+    std::vector<TopKSampled> sampled(static_cast<std::size_t>(strata * run));
+    std::vector<std::int64_t> lengths(static_cast<std::size_t>(strata));
+    parallel_for(strata, 256, [&](std::int64_t begin, std::int64_t end) {
+      const WindowPool::Lease window(job_.windows);
+      for (std::int64_t s = begin; s < end; ++s) {
+        if (s + kSampleAhead < end)
+          (*window).prefetch(sampled_range(s + kSampleAhead, strata).first);
+        lengths[static_cast<std::size_t>(s)] =
+            draw(s, strata, *window, sampled.data() + static_cast<std::size_t>(s * run));
+      }
+    });
+    return bracket_of(compacted(sampled, lengths), lengths,
+                      static_cast<double>(k) / static_cast<double>(ranking_.units), job_.tuning);
+  }
+
+  // Runs that a tensor's end cut short leave holes; lengths become the runs'
+  // ends.
+  [[nodiscard]] std::span<const TopKSampled> compacted(std::vector<TopKSampled>& sampled,
+                                                       std::vector<std::int64_t>& lengths) const {
+    std::int64_t size = 0;
+    for (std::size_t s = 0; s < lengths.size(); ++s) {
+      const auto from = sampled.begin() + static_cast<std::ptrdiff_t>(s) * job_.tuning.run;
+      std::move(from, from + lengths[s], sampled.begin() + size);
+      size += lengths[s];
+      lengths[s] = size;
+    }
+    return {sampled.data(), static_cast<std::size_t>(size)};
+  }
+
+  // Stratum s's run of units, and the flat index of its first.
+  [[nodiscard]] std::pair<UnitRange, std::int64_t> sampled_range(std::int64_t s,
+                                                                 std::int64_t strata) const {
+    const auto edge = [&](std::int64_t i) {  // i * units / strata without overflow
+      return ranking_.units / strata * i + ranking_.units % strata * i / strata;
+    };
+    const std::int64_t width = edge(s + 1) - edge(s);
+    const double jitter = static_cast<double>(philox_u32(kJitter, static_cast<std::uint64_t>(s)));
+    const std::int64_t flat =
+        edge(s) + std::min(static_cast<std::int64_t>(jitter * 0x1p-32 * static_cast<double>(width)),
+                           width - 1);
+    const auto after = std::upper_bound(
+        segments_.begin(), segments_.end(), flat,
+        [](std::int64_t value, const Segment& segment) { return value < segment.flat; });
+    const Segment& segment = *std::prev(after);
+    const std::int64_t units = job_.tensors[static_cast<std::size_t>(segment.range.tensor)].units;
+    const std::int64_t unit = segment.range.begin + (flat - segment.flat);
+    const std::int64_t begin = std::max<std::int64_t>(std::min(unit, units - job_.tuning.run), 0);
+    const std::int64_t end = std::min(begin + job_.tuning.run, units);
+    return {{segment.range.tensor, begin, end}, flat - unit + begin};
+  }
+
+  std::int64_t draw(std::int64_t s, std::int64_t strata, TopKWindow& window,
+                    TopKSampled* sampled) const {
+    const auto [range, flat] = sampled_range(s, strata);
+    const TopKUnits& tensor = job_.tensors[static_cast<std::size_t>(range.tensor)];
+    const std::int64_t count = range.end - range.begin;
+    std::array<float, TopKBlock::kMaxUnits> scores;
+    score_unit_run(job_.program, job_.settings, window.read(range), tensor.elements_per_unit,
+                   tensor.first_unit + static_cast<std::uint64_t>(range.begin), count,
+                   scores.data());
+    exclude_masked(tensor.previous_keep, range.begin, count, scores.data());
+    for (std::int64_t i = 0; i < count; ++i) {
+      sampled[i] = {score_key(scores[static_cast<std::size_t>(i)]), flat + i};
+    }
+    return count;
+  }
+
+  // --- the pass
+  // ----------------------------------------------------------------------------------
+
+  void stream(const TopKBracket& bracket) {
+    const std::int64_t most =
+        std::max(kLeastCandidates, job_.tuning.least_sampled) +
+        ranking_.units / std::max<std::int64_t>(job_.tuning.candidate_divisor, 1);
+    const bool collects = job_.tuning.candidate_divisor > 0;
+    std::atomic<std::int64_t> inside = 0;
+    std::atomic<bool> too_many = false;
+    for_each_segment([&](std::int64_t item, TopKWindow& window) {
+      if (too_many) return;
+      Segment& segment = segments_[static_cast<std::size_t>(item)];
+      stream_segment(segment, window, bracket);
+      if ((inside += segment.inside) > most || (!collects && segment.inside > 0)) too_many = true;
+      job_.note_done(segment.units());
+    });
+    given_up_ = too_many;
+  }
+
+  void stream_segment(Segment& segment, TopKWindow& window, const TopKBracket& bracket) {
+    std::uint8_t* const kept = kept_bytes(segment);
+    TopKBlock block;
+    alignas(64) Scores scores;
+    std::int64_t masked = 0;
+    for_each_block(segment, window,
+                   [&](std::int64_t first, std::int64_t count, const UnitData& data) {
+                     classify(segment, first, count, data, bracket, scores, block);
+                     write_kept(block, count, kept + first / 8);
+                     masked += block.masked_count;
+                     segment.nan_count += block.nan_count;
+                     segment.eligible += block.eligible;
+                     segment.certain += block.certain;
+                     segment.inside += block.inside_count;
+                     segment.guessed += block.masked_count - block.certain;
+                     if (block.inside_count > 0)
+                       remember(block, first, count, scores.data(), segment);
+                   });
+    window.mask(segment.range, kept, masked);
+  }
+
+  static void write_kept(const TopKBlock& block, std::int64_t count, std::uint8_t* kept) {
+    TopKBlock::Words words;
+    for (std::size_t w = 0; w < words.size(); ++w) words[w] = ~block.masked[w];
+    if (count % 64 != 0) {
+      words[static_cast<std::size_t>(count / 64)] &= (std::uint64_t{1} << (count % 64)) - 1U;
+    }
+    std::memcpy(kept, words.data(), static_cast<std::size_t>((count + 7) / 8));
+  }
+
+  static void remember(const TopKBlock& block, std::int64_t first, std::int64_t count,
+                       const float* scores, Segment& segment) {
+    for (std::int64_t w = 0; w * 64 < count; ++w) {
+      const auto word = static_cast<std::size_t>(w);
+      for (std::uint64_t left = block.inside[word]; left != 0; left &= left - 1U) {
+        const int bit = std::countr_zero(left);
+        const std::int64_t i = w * 64 + bit;
+        segment.candidates.push_back({score_key(scores[i]),
+                                      static_cast<std::uint32_t>(first + i) & 0x7FFFFFFFU,
+                                      static_cast<std::uint32_t>(block.masked[word] >> bit) & 1U});
+      }
+    }
+  }
+
+  void note_eligible() {
+    for (const Segment& segment : segments_) {
+      nan_count_ += segment.nan_count;
+      ranking_.eligible += segment.eligible;
+    }
+    ranking_.masked = std::min(ranking_.asked, ranking_.eligible);
+  }
+
+  // --- the decision
+  // ------------------------------------------------------------------------------
+
+  // Returns false when the k-th unit is not among the candidates.
+  bool decided_by_candidates() {
+    std::int64_t certain = 0;
+    std::int64_t inside = 0;
+    for (Segment& segment : segments_) {
+      certain += segment.certain;
+      inside += segment.inside;
+      segment.masked = segment.certain;
+    }
+    if (ranking_.masked == 0) return certain == 0;
+    const std::int64_t wanted = ranking_.masked - certain;
+    if (wanted <= 0 || wanted > inside) return false;
+    const auto [threshold, ties] = last_candidate(wanted);
+    ranking_.threshold = score_of_key(threshold);
+    correct(threshold, ties);
+    return true;
+  }
+
+  // The key of the wanted-th candidate, and how many with that key are wanted.
+  [[nodiscard]] std::pair<std::uint32_t, std::int64_t> last_candidate(std::int64_t wanted) const {
+    // All of the masked ones come before all others, so that one side is enough to look at.
+    std::int64_t masked = 0;
+    for (const Segment& segment : segments_) masked += segment.guessed;
+    const bool among_masked = wanted <= masked;
+    std::vector<std::uint32_t> keys;
+    keys.reserve(static_cast<std::size_t>(among_masked ? masked : work_.candidates - masked));
+    for (const Segment& segment : segments_) {
+      for (const Candidate& candidate : segment.candidates) {
+        if ((candidate.masked != 0) == among_masked) keys.push_back(candidate.key);
+      }
+    }
+    const std::int64_t rank = among_masked ? wanted : wanted - masked;
+    const auto nth = keys.begin() + static_cast<std::ptrdiff_t>(rank - 1);
+    std::nth_element(keys.begin(), nth, keys.end(), std::greater<>());
+    const std::uint32_t threshold = *nth;
+    const auto above = std::count_if(keys.begin(), nth, [&](auto key) { return key > threshold; });
+    // Masked ones of the same key (ties that the guess cut through) are wanted as well.
+    std::int64_t ties = rank - above;
+    if (!among_masked) ties += masked_with_key(threshold);
+    return {threshold, ties};
+  }
+
+  [[nodiscard]] std::int64_t masked_with_key(std::uint32_t key) const {
+    std::int64_t count = 0;
+    for (const Segment& segment : segments_) {
+      for (const Candidate& candidate : segment.candidates) {
+        count += candidate.masked != 0 && candidate.key == key ? 1 : 0;
+      }
+    }
+    return count;
+  }
+
+  // Candidates are masked where their key is above the threshold, and the first `ties` equal ones.
+  void correct(std::uint32_t threshold, std::int64_t ties) {
+    std::vector<std::int64_t> quota(segments_.size(), 0);
+    for (std::size_t i = 0; i < segments_.size() && ties > 0; ++i) {
+      for (const Candidate& candidate : segments_[i].candidates) {
+        quota[i] += candidate.key == threshold ? 1 : 0;
+      }
+      quota[i] = std::min(quota[i], ties);
+      ties -= quota[i];
+    }
+    parallel_for(static_cast<std::int64_t>(segments_.size()), 64,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   std::vector<TopKCorrection> corrections;
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     const auto item = static_cast<std::size_t>(i);
+                     correct_segment(segments_[item], threshold, quota[item], corrections);
+                   }
+                 });
+  }
+
+  void correct_segment(Segment& segment, std::uint32_t threshold, std::int64_t ties,
+                       std::vector<TopKCorrection>& corrections) {
+    corrections.clear();
+    for (const Candidate& candidate : segment.candidates) {
+      const bool masked = candidate.key > threshold || (candidate.key == threshold && ties-- > 0);
+      segment.masked += masked ? 1 : 0;
+      if (masked != (candidate.masked != 0)) corrections.push_back({candidate.unit, masked});
+    }
+    apply(segment, corrections);
+  }
+
+  void apply(const Segment& segment, std::span<const TopKCorrection> corrections) {
+    if (corrections.empty()) return;
+    job_.store.correct(segment.range, kept_bytes(segment), corrections);
+    KeepMask& mask = masks_[static_cast<std::size_t>(segment.range.tensor)];
+    for (const TopKCorrection& correction : corrections) {
+      const std::int64_t unit = segment.range.begin + correction.unit;
+      correction.masked ? mask.set_masked(unit) : mask.set_kept(unit);
+    }
+  }
+
+  // --- when the sample misled
+  // --------------------------------------------------------------------
+
+  // Returns false when there are NaNs.
+  bool count_exactly(std::int64_t k) {
+    work_.bracket_missed = true;
+    undo();
+    for (Segment& segment : segments_) {
+      Segment fresh;
+      fresh.range = segment.range;
+      fresh.flat = segment.flat;
+      segment = std::move(fresh);
+    }
+    ranking_.eligible = 0;
+    Histogram counts =
+        histogram([](std::uint32_t key) { return static_cast<std::int64_t>(key >> 16U); }, true);
+    note_eligible();
+    work_.passes += 1.0;
+    if (nan_count_ > 0) return false;
+    ranking_.masked = std::min(k, ranking_.eligible);
+    if (ranking_.masked == 0) {
+      stream({kBeforeAll, kBeforeAll, kBeforeAll});
+      return true;
+    }
+    std::int64_t wanted = ranking_.masked;
+    const auto high = static_cast<std::uint32_t>(boundary_bucket(counts, wanted));
+    counts = histogram(
+        [high](std::uint32_t key) {
+          return key >> 16U == high ? static_cast<std::int64_t>(key & 0xFFFFU) : std::int64_t{-1};
+        },
+        false);
+    const auto low = static_cast<std::uint32_t>(boundary_bucket(counts, wanted));
+    const std::uint32_t threshold = (high << 16U) | low;
+    ranking_.threshold = score_of_key(threshold);
+    mask_above(threshold);
+    work_.passes += 2.0;
+    mask_first_ties(threshold, wanted);
+    return true;
+  }
+
+  // counts[bucket(key)] over the eligible units; bucket -1: none. Every thread
+  // fills its own; integer sums do not care in which order they meet.
+  template <typename Bucket>
+  Histogram histogram(const Bucket& bucket, bool count_units) {
+    Histogram total(static_cast<std::size_t>(kBuckets), 0);
+    std::mutex mutex;
+    parallel_for(
+        static_cast<std::int64_t>(segments_.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+          Histogram own(static_cast<std::size_t>(kBuckets), 0);
+          const WindowPool::Lease window(job_.windows);
+          for (std::int64_t item = begin; item < end; ++item) {
+            job_.check_cancelled();
+            Segment& segment = segments_[static_cast<std::size_t>(item)];
+            count_segment(segment, *window, bucket, count_units, own);
+          }
+          const std::lock_guard lock(mutex);
+          std::transform(total.begin(), total.end(), own.begin(), total.begin(), std::plus<>());
+        });
+    return total;
+  }
+
+  template <typename Bucket>
+  void count_segment(Segment& segment, TopKWindow& window, const Bucket& bucket, bool count_units,
+                     Histogram& own) {
+    Scores scores;
+    for_each_block(
+        segment, window, [&](std::int64_t first, std::int64_t count, const UnitData& data) {
+          score_block(segment, first, count, data, scores);
+          for (const float score : std::span(scores.data(), static_cast<std::size_t>(count))) {
+            if (count_units) segment.nan_count += score != score ? 1 : 0;
+            if (!(score > kNotEligible)) continue;
+            if (count_units) ++segment.eligible;
+            const std::int64_t place = bucket(score_key(score));
+            if (place >= 0) ++own[static_cast<std::size_t>(place)];
+          }
+        });
+  }
+
+  // Walks down from the largest bucket to the one that holds the wanted-th
+  // unit; `wanted` becomes the rank inside it.
+  static std::int64_t boundary_bucket(const Histogram& counts, std::int64_t& wanted) {
+    std::int64_t bucket = kBuckets - 1;
+    while (counts[static_cast<std::size_t>(bucket)] < wanted) {
+      wanted -= counts[static_cast<std::size_t>(bucket)];
+      --bucket;
+    }
+    return bucket;
+  }
+
+  // Masks every key above the threshold; counts those that equal it as
+  // `inside`.
+  void mask_above(std::uint32_t threshold) {
+    const TopKMark above{threshold + 1U, kEverywhere};
+    const TopKBracket bracket{{threshold, kEverywhere}, above, above};
+    for_each_segment([&](std::int64_t item, TopKWindow& window) {
+      Segment& segment = segments_[static_cast<std::size_t>(item)];
+      segment.eligible = 0;
+      std::uint8_t* const kept = kept_bytes(segment);
+      TopKBlock block;
+      alignas(64) Scores scores;
+      for_each_block(segment, window,
+                     [&](std::int64_t first, std::int64_t count, const UnitData& data) {
+                       classify(segment, first, count, data, bracket, scores, block);
+                       write_kept(block, count, kept + first / 8);
+                       segment.masked += block.certain;
+                       segment.inside += block.inside_count;
+                     });
+      window.mask(segment.range, kept, segment.masked);
+    });
+  }
+
+  void mask_first_ties(std::uint32_t threshold, std::int64_t wanted) {
+    std::vector<std::int64_t> quota(segments_.size(), 0);
+    for (std::size_t i = 0; i < segments_.size() && wanted > 0; ++i) {
+      quota[i] = std::min(wanted, segments_[i].inside);
+      wanted -= quota[i];
+      if (quota[i] > 0) {
+        work_.passes +=
+            static_cast<double>(segments_[i].units()) / static_cast<double>(ranking_.units);
+      }
+    }
+    for_each_segment([&](std::int64_t item, TopKWindow& window) {
+      std::int64_t left = quota[static_cast<std::size_t>(item)];
+      if (left == 0) return;
+      Segment& segment = segments_[static_cast<std::size_t>(item)];
+      segment.masked += left;
+      const float tie = score_of_key(threshold);
+      std::vector<TopKCorrection> corrections;
+      Scores scores;
+      for_each_block(segment, window,
+                     [&](std::int64_t first, std::int64_t count, const UnitData& data) {
+                       if (left == 0) return;
+                       score_block(segment, first, count, data, scores);
+                       for (std::int64_t i = 0; i < count && left > 0; ++i) {
+                         if (scores[static_cast<std::size_t>(i)] != tie) continue;
+                         corrections.push_back({static_cast<std::uint32_t>(first + i), true});
+                         --left;
+                       }
+                     });
+      apply(segment, corrections);
+    });
+  }
+
+  Job& job_;
+  std::vector<KeepMask>& masks_;
+  std::vector<Segment> segments_;
+  Ranking ranking_;
+  TopKWork work_;
+  std::int64_t nan_count_ = 0;
+  bool given_up_ = false;
+};
+
+std::vector<std::int64_t> all_members(std::size_t tensors) {
+  std::vector<std::int64_t> members(tensors);
+  std::iota(members.begin(), members.end(), 0);
+  return members;
+}
+
+// The tensors of each ranking and its k.
+std::vector<std::pair<std::vector<std::int64_t>, std::int64_t>> plan(
+    std::span<const TopKUnits> tensors, const TopKAmount& amount) {
+  std::vector<std::pair<std::vector<std::int64_t>, std::int64_t>> rankings;
+  if (amount.k) {
+    FM_CHECK(*amount.k >= 0, ARGUMENT, "Expected 0 or more for k but received ", *amount.k);
+    rankings.emplace_back(all_members(tensors.size()), *amount.k);
+    return rankings;
+  }
+  [[maybe_unused]] const std::int64_t checked = ratio_to_k(amount.ratio, 0);
+  std::vector<std::int64_t> groups;
+  for (const TopKUnits& tensor : tensors) groups.push_back(tensor.group);
+  for (std::vector<std::int64_t>& members : ranking_members(groups, amount.scope)) {
+    std::int64_t units = 0;
+    for (const std::int64_t t : members) units += tensors[static_cast<std::size_t>(t)].units;
+    rankings.emplace_back(std::move(members), ratio_to_k(amount.ratio, units));
+  }
+  return rankings;
+}
+
+void report_nan(std::span<const TopKUnits> tensors, const std::vector<TopKRanker>& rankers) {
+  std::vector<std::int64_t> nan_counts(tensors.size(), 0);
+  for (const TopKRanker& ranker : rankers) {
+    for (const Segment& segment : ranker.segments()) {
+      nan_counts[static_cast<std::size_t>(segment.range.tensor)] += segment.nan_count;
+    }
+  }
+  NanReport report;
+  for (std::size_t t = 0; t < tensors.size(); ++t) report.add(tensors[t].name, nan_counts[t]);
+  report.fail_if_any();
+}
+
+void take_result(std::vector<TopKRanker>& rankers, TopKResult& result) {
+  for (const TopKRanker& ranker : rankers) {
+    result.selection.rankings.push_back(ranker.ranking());
+    result.selection.total_masked += ranker.ranking().masked;
+    result.work.push_back(ranker.work());
+    for (const Segment& segment : ranker.segments()) {
+      result.selection.masked[static_cast<std::size_t>(segment.range.tensor)] += segment.masked;
+    }
+  }
+}
+
+}  // namespace
+
+std::int64_t segment_units(std::int64_t elements_per_unit, const TopKTuning& tuning) {
+  return std::max<std::int64_t>(tuning.segment_elements / elements_per_unit / 64 * 64, 8);
+}
+
+TopKResult rank_top_k(const ScoreProgram& program, const ScoreSettings& settings,
+                      std::span<const TopKUnits> tensors, TopKStore& store,
+                      const TopKAmount& amount, const TopKControl& control,
+                      const TopKTuning& tuning) {
+  FM_CHECK(tuning.run >= 1 && tuning.run <= TopKBlock::kMaxUnits, ARGUMENT, "Expected 1 to ",
+           TopKBlock::kMaxUnits, " for the run of the sample but received ", tuning.run);
+  Job job{program, settings, tensors, store, control, tuning};
+  TopKResult result;
+  for (const TopKUnits& tensor : tensors) {
+    result.selection.masks.emplace_back(tensor.units);
+    job.total_units += tensor.units;
+  }
+  result.selection.total_units = job.total_units;
+  result.selection.masked.assign(tensors.size(), 0);
+  auto rankings = plan(tensors, amount);
+  std::vector<TopKRanker> rankers;
+  rankers.reserve(rankings.size());
+  try {
+    bool numbers = true;
+    for (auto& [members, k] : rankings) {
+      rankers.emplace_back(job, std::move(members), result.selection.masks);
+      numbers = rankers.back().run(k) && numbers;
+    }
+    if (!numbers) report_nan(tensors, rankers);
+  } catch (...) {
+    for (TopKRanker& ranker : rankers) ranker.undo();
+    throw;
+  }
+  take_result(rankers, result);
+  return result;
+}
+
+}  // namespace fishermask
