@@ -56,11 +56,14 @@ class NodeBench {
   void squares() {
     clear();
     if (training_) return;
-    for (const SquareProblem& problem : kernel_->square_rule(io_)) {
+    const std::vector<SquareProblem> problems = kernel_->square_rule(io_);
+    std::vector<SquareTask> tasks;
+    for (const SquareProblem& problem : problems) {
       std::vector<double>& sums = squares_[problem.slot];
       sums.resize(static_cast<std::size_t>(io_.parameters.at(problem.slot).count()));
-      sink_.accumulate(problem, sums.data());
+      tasks.push_back({&problem, sums.data()});
     }
+    sink_.accumulate(tasks);
   }
 
  private:

@@ -7,7 +7,13 @@
 namespace fishermask {
 
 // What:       sums[c] += Σ_n G_n[c]², with G_n[c] = Σ_p δ[n, p, c] · f[n, p, c] in f32 over runs of
-// 64 positions, f64 across. Deterministic: bit-identical for any thread count.
+// 64 positions, f64 across. Deterministic: bit-identical for any thread count. Workspace: 16 bytes
+// per sample and channel.
 void accumulate_reduction(const ReductionForm& form, double* sums);
+
+// A form with an input and, in the same pass over δ, the same one without: a norm's scale and
+// shift.
+void accumulate_reduction_pair(const ReductionForm& normalised, double* scale_sums,
+                               double* shift_sums);
 
 }  // namespace fishermask

@@ -319,6 +319,7 @@ void Executor::square_node(std::size_t index, const BackwardRequest& request) {
   NodeState& state = states_[index];
   std::vector<SquareProblem> problems;
   if (request.sink != nullptr) problems = state.kernel->square_rule(state.io);
+  std::vector<SquareTask> tasks;
   for (const auto& [slot, parameter_index] : node.parameters) {
     const auto p = static_cast<std::size_t>(parameter_index);
     const Parameter& parameter = graph_.parameters()[p];
@@ -327,11 +328,12 @@ void Executor::square_node(std::size_t index, const BackwardRequest& request) {
     const auto form = std::find_if(problems.begin(), problems.end(),
                                    [&](const SquareProblem& s) { return s.slot == slot; });
     if (form != problems.end()) {
-      request.sink->accumulate(*form, sums);
+      tasks.push_back({&*form, sums});
     } else {
       square_generic(parameter, sums);
     }
   }
+  if (!tasks.empty()) request.sink->accumulate(tasks);
 }
 
 void Executor::square_shared(const BackwardRequest& request) {

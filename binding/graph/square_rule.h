@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -56,15 +57,21 @@ struct SquareProblem {
   std::variant<ContractionForm, ReductionForm, ScatterForm> form;
 };
 
-// What the fisher room gives the reverse pass: adds Σ_n G_n² to sums, in the parameter's own
-// layout.
+// One problem and where its squares go: Σ_n G_n² is added to sums, in the parameter's own layout.
+struct SquareTask {
+  const SquareProblem* problem = nullptr;
+  double* sums = nullptr;
+};
+
+// What the fisher room gives the reverse pass.
 class SquareSink {
  public:
   SquareSink() = default;
   SquareSink(const SquareSink&) = delete;
   SquareSink& operator=(const SquareSink&) = delete;
   virtual ~SquareSink() = default;
-  virtual void accumulate(const SquareProblem& problem, double* sums) = 0;
+  // The problems of one node together, so that those that read the same tensors can share a pass.
+  virtual void accumulate(std::span<const SquareTask> tasks) = 0;
 };
 
 }  // namespace fishermask

@@ -82,6 +82,21 @@ TEST_CASE("reductions: the fused kernel against the definition") {
   }
 }
 
+TEST_CASE("reductions: scale and shift in one pass are the two alone, to the bit") {
+  for (const ReductionCase& c : kCases) {
+    const RandomReduction scale(c, true);
+    ReductionForm shift = scale.form;
+    shift.input = nullptr;
+    std::vector<double> alone(static_cast<std::size_t>(c.channels), 0.25);
+    accumulate_reduction(shift, alone.data());
+    std::vector<double> scale_sums(alone.size(), 0.25);
+    std::vector<double> shift_sums(alone.size(), 0.25);
+    accumulate_reduction_pair(scale.form, scale_sums.data(), shift_sums.data());
+    CHECK(scale_sums == scale.fused());
+    CHECK(shift_sums == alone);
+  }
+}
+
 TEST_CASE("reductions: the same bits on 1, 2 and 3 threads") {
   const int before = thread_count();
   for (const ReductionCase& c : kCases) {
