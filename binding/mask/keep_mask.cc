@@ -18,8 +18,7 @@ std::uint8_t valid_bits(std::int64_t units, std::int64_t byte) {
   return left >= 8 ? std::uint8_t{0xFF} : static_cast<std::uint8_t>((1U << left) - 1U);
 }
 
-// Bit i set where unit 8 * byte + i is masked, for eight bytes or what is left;
-// padding never is.
+// Bit i set where unit 8 * byte + i is masked, for eight bytes or what is left; padding never is.
 std::uint64_t masked_word(const KeepMask& mask, std::int64_t byte) {
   static_assert(std::endian::native == std::endian::little);
   const std::int64_t bytes = std::min<std::int64_t>(mask_bytes(mask.units) - byte, 8);
@@ -56,8 +55,7 @@ std::vector<Chunk> chunks_of(const KeepMask& mask) {
   return chunks;
 }
 
-// visit(unit, how many units are masked before it) for every masked unit,
-// chunks in parallel.
+// visit(unit, how many units are masked before it) for every masked unit, chunks in parallel.
 template <typename Visit>
 void for_each_masked(const KeepMask& mask, const Visit& visit) {
   const std::vector<Chunk> chunks = chunks_of(mask);
@@ -129,8 +127,7 @@ KeepMask expand_to_weights(const KeepMask& mask, std::int64_t elements_per_unit)
            "Expected at least 1 for elements_per_unit but received ", elements_per_unit);
   if (elements_per_unit == 1) return mask;
   KeepMask weights(mask.units * elements_per_unit);
-  // Neighbouring units share bytes of the result, so this loop stays on one
-  // thread.
+  // Neighbouring units share bytes of the result, so this loop stays on one thread.
   for (std::int64_t unit = 0; unit < mask.units; ++unit) {
     if (mask.kept(unit)) continue;
     for (std::int64_t i = 0; i < elements_per_unit; ++i) {

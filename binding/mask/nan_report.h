@@ -1,5 +1,4 @@
-// NanReport: collects which tensors have NaN scores, so that one error names
-// them all.
+// NanReport: collects which tensors have NaN scores, so that one error names them all.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +18,9 @@ class NanReport {
   }
   // Errors: NON_FINITE.
   void fail_if_any() const {
-    FM_CHECK(list_.empty(), NON_FINITE,
-             "Expected numbers for the scores but received NaN in these "
-             "tensors (how many): ",
-             list_);
+    FM_CHECK(
+        list_.empty(), NON_FINITE,
+        "Expected numbers for the scores but received NaN in these tensors (how many): ", list_);
   }
 
  private:

@@ -1,12 +1,10 @@
 // Scores of units: the mean over a unit's elements of a score program.
-// Math:    score[u] = f32( (f64 sum of program(i) over i in u, in index order)
-// / n ). Eligible: a unit whose weights are all exactly zero, or whose bit in
-// the previous keep-mask is 0,
-//          is not a candidate: its score is kNotEligible (-infinity). A program
-//          that yields -infinity by itself is treated likewise.
-// Deterministic: bit-identical on any thread count; a unit is summed by one
-// thread. Errors:  ARGUMENT (missing input, counts, sizes), MISMATCH (previous
-// keep-mask), NON_FINITE (NaN,
+// Math:    score[u] = f32( (f64 sum of program(i) over i in u, in index order) / n ).
+// Eligible: a unit whose weights are all exactly zero, or whose bit in the previous keep-mask is 0,
+//          is not a candidate: its score is kNotEligible (-infinity). A program that yields
+//          -infinity by itself is treated likewise.
+// Deterministic: bit-identical on any thread count; a unit is summed by one thread.
+// Errors:  ARGUMENT (missing input, counts, sizes), MISMATCH (previous keep-mask), NON_FINITE (NaN,
 //          naming every tensor that has any and how many).
 #pragma once
 
@@ -25,8 +23,8 @@ namespace fishermask {
 
 inline constexpr float kNotEligible = -std::numeric_limits<float>::infinity();
 
-// One candidate tensor. Data are contiguous f32 of element_count(shape); null
-// where not needed, but weight is always needed, since it says who is eligible.
+// One candidate tensor. Data are contiguous f32 of element_count(shape); null where not needed, but
+// weight is always needed, since it says who is eligible.
 struct ScoreTensor {
   std::string name;
   Shape shape;

@@ -1,5 +1,4 @@
-// How scores are distributed, for reports: counts per bin, and how many of each
-// bin are masked.
+// How scores are distributed, for reports: counts per bin, and how many of each bin are masked.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +15,10 @@ struct ScoreHistogram {
   std::vector<std::int64_t> masked_counts;  // (bins,)
 };
 
-// Over the finite scores. Where no score is negative, the bins are a first one
-// from 0 and then logarithmic ones over the 8 decades below the largest score
-// (scores of a Fisher spread that far); else linear from the smallest to the
-// largest. No finite score: everything empty. Errors: ARGUMENT for fewer than 2
-// bins, MISMATCH between scores and masks.
+// Over the finite scores. Where no score is negative, the bins are a first one from 0 and then
+// logarithmic ones over the 8 decades below the largest score (scores of a Fisher spread that far);
+// else linear from the smallest to the largest. No finite score: everything empty. Errors: ARGUMENT
+// for fewer than 2 bins, MISMATCH between scores and masks.
 [[nodiscard]] ScoreHistogram score_histogram(std::span<const std::span<const float>> scores,
                                              std::span<const KeepMask> masks, int bins);
 

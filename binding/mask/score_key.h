@@ -1,6 +1,6 @@
-// score_key: an order-preserving u32 of an f32 score: a < b as numbers exactly
-// when key(a) < key(b). -0 and +0 share a key. NaN has no place in the order;
-// callers count NaNs before they trust keys.
+// score_key: an order-preserving u32 of an f32 score: a < b as numbers exactly when key(a) <
+// key(b). -0 and +0 share a key. NaN has no place in the order; callers count NaNs before they
+// trust keys.
 #pragma once
 
 #include <bit>

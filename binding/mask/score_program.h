@@ -1,12 +1,11 @@
-// ScoreProgram: the postfix program that a criterion compiles to, evaluated
-// elementwise. Math:    every instruction is one f32 operation, exactly rounded
-// (IEEE 754); nothing is fused or
-//          reassociated, so scores are bit-identical on every backend, vector
-//          width and thread count.
-// Inputs:  Fishers and the gradient enter as means: sums / f32(count), one f32
-// division. Errors:  ARGUMENT on a malformed program or a missing input.
-// Source:  criteria of Liu et al. 2023, arXiv:2310.05331, and the baselines;
-// see src/unlearn/criteria.
+// ScoreProgram: the postfix program that a criterion compiles to, evaluated elementwise.
+// Math:    every instruction is one f32 operation, exactly rounded (IEEE 754); nothing is fused or
+//          reassociated, so scores are bit-identical on every backend, vector width and thread
+//          count.
+// Inputs:  Fishers and the gradient enter as means: sums / f32(count), one f32 division.
+// Errors:  ARGUMENT on a malformed program or a missing input.
+// Source:  criteria of Liu et al. 2023, arXiv:2310.05331, and the baselines; see
+// src/unlearn/criteria.
 #pragma once
 
 #include <array>
@@ -18,8 +17,7 @@
 
 namespace fishermask {
 
-// The order is the wire format: src/unlearn/expression.ts lists the same names
-// in the same order.
+// The order is the wire format: src/unlearn/expression.ts lists the same names in the same order.
 enum class ScoreOp : std::uint8_t {
   kForgetFisher,
   kRemainFisher,
@@ -56,8 +54,7 @@ struct ScoreNeeds {
   bool uniform = false;
 };
 
-// Where a block of elements comes from. Pointers are to the first element of
-// the block.
+// Where a block of elements comes from. Pointers are to the first element of the block.
 struct ScoreInputs {
   const float* forget_sums = nullptr;
   const float* remain_sums = nullptr;
@@ -66,9 +63,8 @@ struct ScoreInputs {
   float forget_count = 1.0F;  // divides forget_sums and forget_gradient_sums
   float remain_count = 1.0F;  // divides remain_sums
   PhiloxKey key;
-  // Elements of one unit share their draw, so a unit's mean is uniform whatever
-  // its size: element i of the block draws word first_unit + (unit_offset + i)
-  // / elements_per_unit.
+  // Elements of one unit share their draw, so a unit's mean is uniform whatever its size:
+  // element i of the block draws word first_unit + (unit_offset + i) / elements_per_unit.
   std::uint64_t first_unit = 0;
   std::int64_t unit_offset = 0;  // of element 0 of the block inside first_unit
   std::int64_t elements_per_unit = 1;
@@ -100,17 +96,15 @@ class ScoreProgram {
   static constexpr std::int64_t kBlock = 1024;  // elements per evaluation: a few blocks fit in L1
   static constexpr int kMaxDepth = 16;
 
-  // Errors: ARGUMENT when the program is empty, underflows, leaves more than
-  // one value, needs a stack deeper than kMaxDepth, or holds a constant that is
-  // not finite.
+  // Errors: ARGUMENT when the program is empty, underflows, leaves more than one value, needs a
+  // stack deeper than kMaxDepth, or holds a constant that is not finite.
   explicit ScoreProgram(std::vector<ScoreInstruction> instructions);
 
   [[nodiscard]] const ScoreNeeds& needs() const noexcept { return needs_; }
   [[nodiscard]] const std::vector<ScoreInstruction>& instructions() const noexcept {
     return instructions_;
   }
-  // scores (count,) f32, count <= kBlock. Errors: ARGUMENT on a missing input
-  // or a larger block.
+  // scores (count,) f32, count <= kBlock. Errors: ARGUMENT on a missing input or a larger block.
   void evaluate(const ScoreInputs& inputs, std::int64_t count, float* scores) const;
   // The same, but -infinity where the weight is zero: masked weights are no
   // candidates. Any count. Errors: ARGUMENT on a missing input; the weight is

@@ -62,8 +62,7 @@ struct Tally {
   std::int64_t above = 0;  // the bracket
 };
 
-// What one pass over the scores finds: how many are above the bracket, and the
-// keys inside it.
+// What one pass over the scores finds: how many are above the bracket, and the keys inside it.
 struct Collected {
   std::vector<Keys> lists;  // in no particular order
   std::int64_t above = 0;
@@ -84,8 +83,7 @@ std::vector<Segment> segments_of(std::span<const SelectTensor> tensors,
   return segments;
 }
 
-// reaches[s] says whether strip s holds a score inside the bracket; `strips`
-// whole strips.
+// reaches[s] says whether strip s holds a score inside the bracket; `strips` whole strips.
 FM_VECTOR_CLONES void mark_strips(const float* scores, std::int64_t strips, Bracket bracket,
                                   std::uint8_t* reaches) {
   for (std::int64_t strip = 0; strip < strips; ++strip) {
@@ -116,8 +114,7 @@ FM_VECTOR_CLONES Tally tally(const float* scores, std::int64_t count, float high
   return {nan_count, eligible, above};
 }
 
-// Appends the keys inside the bracket; without a branch per score, which would
-// be guessed wrong.
+// Appends the keys inside the bracket; without a branch per score, which would be guessed wrong.
 void collect_run(const float* scores, std::int64_t count, Bracket bracket, Keys& keys) {
   std::array<std::uint32_t, kStrip> found;
   std::size_t size = 0;
@@ -203,15 +200,13 @@ class Ranker {
                    [&](std::int64_t i) { body(segments_[static_cast<std::size_t>(i)]); });
   }
 
-  // Scores at the ranks of a strided sample around the k-th; none where a
-  // sample cannot say.
+  // Scores at the ranks of a strided sample around the k-th; none where a sample cannot say.
   [[nodiscard]] std::optional<Bracket> sampled_bracket(std::int64_t k) const {
     if (ranking_.units < kSampleMinUnits || k == 0 || k >= ranking_.units) return std::nullopt;
     Keys keys = sample();
     const auto size = static_cast<double>(keys.size());
     const double share = static_cast<double>(k) / static_cast<double>(ranking_.units);
-    // Six standard deviations of the sample's count: a miss costs more passes,
-    // never a result.
+    // Six standard deviations of the sample's count: a miss costs more passes, never a result.
     const double margin = 6.0 * std::sqrt(size * share * (1.0 - share)) + 8.0;
     const double lower_rank = size * share + margin;
     const double upper_rank = size * share - margin;
@@ -273,8 +268,7 @@ class Ranker {
     return collected;
   }
 
-  // Returns how many are above the bracket. Stops collecting once there are
-  // more than `most` keys.
+  // Returns how many are above the bracket. Stops collecting once there are more than `most` keys.
   std::int64_t collect_segment(Segment& segment, Bracket bracket, std::size_t most, Keys& keys) {
     const std::int64_t size = segment.end - segment.begin;
     std::int64_t above = 0;
@@ -329,8 +323,7 @@ class Ranker {
                });
   }
 
-  // The threshold is the wanted-th largest of the keys that keys_of(item, add)
-  // gives for each item.
+  // The threshold is the wanted-th largest of the keys that keys_of(item, add) gives for each item.
   template <typename KeysOf>
   void find_among(std::int64_t items, std::int64_t wanted, const KeysOf& keys_of) {
     Histogram counts = histogram(items, [&](std::int64_t item, Histogram& own) {
@@ -348,8 +341,7 @@ class Ranker {
     ranking_.threshold = threshold_;
   }
 
-  // Every thread fills its own histogram; integer sums do not care in which
-  // order they meet.
+  // Every thread fills its own histogram; integer sums do not care in which order they meet.
   static Histogram histogram(std::int64_t items,
                              const std::function<void(std::int64_t, Histogram&)>& count_item) {
     Histogram total(static_cast<std::size_t>(kBuckets), 0);
@@ -363,8 +355,8 @@ class Ranker {
     return total;
   }
 
-  // Walks down from the largest bucket to the one that holds the wanted-th
-  // unit; `wanted` becomes the rank inside it.
+  // Walks down from the largest bucket to the one that holds the wanted-th unit; `wanted` becomes
+  // the rank inside it.
   static std::int64_t boundary_bucket(const Histogram& counts, std::int64_t& wanted) {
     std::int64_t bucket = kBuckets - 1;
     while (counts[static_cast<std::size_t>(bucket)] < wanted) {
@@ -390,8 +382,7 @@ class Ranker {
     });
   }
 
-  // Of the units that equal the threshold, the last ones by index are given
-  // back.
+  // Of the units that equal the threshold, the last ones by index are given back.
   void keep_surplus_ties(Selection& selection) {
     std::vector<std::int64_t> surplus(segments_.size(), 0);
     std::int64_t left = surplus_ties_;
