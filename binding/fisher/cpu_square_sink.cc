@@ -5,6 +5,7 @@
 #include "fisher/contraction.h"
 #include "fisher/reduction.h"
 #include "fisher/scatter.h"
+#include "fisher/tied.h"
 
 namespace fishermask {
 namespace {
@@ -47,6 +48,19 @@ void CpuSquareSink::accumulate(std::span<const SquareTask> tasks) {
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     if (!done[i]) accumulate_one(tasks[i]);
   }
+}
+
+bool CpuSquareSink::accumulate_shared(std::span<const SquareProblem> uses, double* sums) {
+  if (uses.size() != 2) return false;
+  const ContractionForm* head = nullptr;
+  const ScatterForm* embedding = nullptr;
+  for (const SquareProblem& use : uses) {
+    if (const auto* form = std::get_if<ContractionForm>(&use.form)) head = form;
+    if (const auto* form = std::get_if<ScatterForm>(&use.form)) embedding = form;
+  }
+  if (head == nullptr || embedding == nullptr || !is_tied(*head, *embedding)) return false;
+  accumulate_tied(*head, *embedding, sums);
+  return true;
 }
 
 }  // namespace fishermask

@@ -8,6 +8,8 @@ namespace fishermask {
 class CpuSquareSink : public SquareSink {
  public:
   void accumulate(std::span<const SquareTask> tasks) override;
+  // An embedding tied to a linear head.
+  [[nodiscard]] bool accumulate_shared(std::span<const SquareProblem> uses, double* sums) override;
 };
 
 }  // namespace fishermask

@@ -21,21 +21,6 @@ void check_ids(const ScatterForm& form) {
            count == 0 ? 0 : *largest, " for ", form.rows, " rows");
 }
 
-// Each sample's positions by the id that they hold, equal ids in the order of the positions.
-std::vector<std::int32_t> positions_by_id(const ScatterForm& form) {
-  std::vector<std::int32_t> order(static_cast<std::size_t>(form.batch * form.positions));
-  parallel_for(form.batch, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t n = begin; n < end; ++n) {
-      const std::int32_t* ids = form.ids + n * form.positions;
-      const auto first = order.begin() + n * form.positions;
-      std::iota(first, first + form.positions, 0);
-      std::stable_sort(first, first + form.positions,
-                       [ids](std::int32_t a, std::int32_t b) { return ids[a] < ids[b]; });
-    }
-  });
-  return order;
-}
-
 FM_VECTOR_CLONES void add_row(const float* __restrict delta, std::int64_t channels,
                               double* __restrict gradient) {
   for (std::int64_t c = 0; c < channels; ++c) gradient[c] += static_cast<double>(delta[c]);
@@ -65,9 +50,23 @@ void add_sample(const ScatterForm& form, std::int64_t n, const std::int32_t* ord
 
 }  // namespace
 
-void accumulate_scatter(const ScatterForm& form, double* sums) {
+std::vector<std::int32_t> scatter_order(const ScatterForm& form) {
   check_ids(form);
-  const std::vector<std::int32_t> order = positions_by_id(form);
+  std::vector<std::int32_t> order(static_cast<std::size_t>(form.batch * form.positions));
+  parallel_for(form.batch, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t n = begin; n < end; ++n) {
+      const std::int32_t* ids = form.ids + n * form.positions;
+      const auto first = order.begin() + n * form.positions;
+      std::iota(first, first + form.positions, 0);
+      std::stable_sort(first, first + form.positions,
+                       [ids](std::int32_t a, std::int32_t b) { return ids[a] < ids[b]; });
+    }
+  });
+  return order;
+}
+
+void accumulate_scatter(const ScatterForm& form, double* sums) {
+  const std::vector<std::int32_t> order = scatter_order(form);
   parallel_for(form.channels, kGrain, [&](std::int64_t begin, std::int64_t end) {
     std::vector<double> gradient(static_cast<std::size_t>(end - begin));
     for (std::int64_t n = 0; n < form.batch; ++n) {

@@ -1,6 +1,8 @@
 // Squares of per-sample gradients in scatter form (embedding): see square_rule.h.
 #pragma once
 
+#include <vector>
+
 #include "graph/square_rule.h"
 
 namespace fishermask {
@@ -11,5 +13,9 @@ namespace fishermask {
 // before anything is added. Deterministic: bit-identical for any thread count (threads take
 // channels, never samples).
 void accumulate_scatter(const ScatterForm& form, double* sums);
+
+// Each sample's positions by the id that they hold, equal ids in the order of the positions: (N,
+// positions). Errors: INTERNAL for an id of `rows` or more.
+[[nodiscard]] std::vector<std::int32_t> scatter_order(const ScatterForm& form);
 
 }  // namespace fishermask

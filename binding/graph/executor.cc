@@ -341,8 +341,26 @@ void Executor::square_shared(const BackwardRequest& request) {
     const Parameter& parameter = graph_.parameters()[p];
     double* sums = request.square_sums[p];
     if (sums == nullptr || !parameter.trainable() || !is_shared(parameter)) continue;
+    if (request.sink != nullptr && square_shared_fused(parameter, *request.sink, sums)) continue;
     square_generic(parameter, sums);
   }
+}
+
+bool Executor::square_shared_fused(const Parameter& parameter, SquareSink& sink, double* sums) {
+  std::vector<SquareProblem> uses;
+  for (const ParameterUse& use : parameter.uses) {
+    NodeState& state = states_[static_cast<std::size_t>(use.node)];
+    if (!state.has_backward) continue;
+    for (SquareProblem& problem : state.kernel->square_rule(state.io)) {
+      if (problem.slot == use.slot) uses.push_back(std::move(problem));
+    }
+  }
+  const auto described =
+      std::count_if(parameter.uses.begin(), parameter.uses.end(), [&](const ParameterUse& use) {
+        return states_[static_cast<std::size_t>(use.node)].has_backward;
+      });
+  return static_cast<std::ptrdiff_t>(uses.size()) == described &&
+         sink.accumulate_shared(uses, sums);
 }
 
 Kernel& Executor::single_kernel(std::size_t index) {

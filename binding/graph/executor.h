@@ -76,6 +76,7 @@ class Executor {
   void backward_node(std::size_t index, const BackwardRequest& request);
   void square_node(std::size_t index, const BackwardRequest& request);
   void square_shared(const BackwardRequest& request);
+  bool square_shared_fused(const Parameter& parameter, SquareSink& sink, double* sums);
   void square_generic(const Parameter& parameter, double* sums);
   Kernel& single_kernel(std::size_t index);
   [[nodiscard]] NodeIo sample_io(const NodeState& state, std::int64_t n) const;

@@ -72,6 +72,10 @@ class SquareSink {
   virtual ~SquareSink() = default;
   // The problems of one node together, so that those that read the same tensors can share a pass.
   virtual void accumulate(std::span<const SquareTask> tasks) = 0;
+  // The uses of one shared parameter, all of a batch's samples: their gradients are added first,
+  // then squared. False, with nothing added, where no kernel takes these forms together.
+  [[nodiscard]] virtual bool accumulate_shared(std::span<const SquareProblem> uses,
+                                               double* sums) = 0;
 };
 
 }  // namespace fishermask
