@@ -277,7 +277,8 @@ StoredType parse_stored_type(std::string_view name) {
 TopKTuning disk_tuning() {
   TopKTuning tuning;
   tuning.segment_elements = 1 << 18;
-  tuning.run = 32;  // within a page or two, which is read whole anyway
+  tuning.strata = 1 << 10;  // every run is a read of its own from each input
+  tuning.run = 128;         // within a page, which is read whole anyway
   return tuning;
 }
 
