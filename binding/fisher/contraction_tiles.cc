@@ -163,7 +163,7 @@ HWY_EXPORT(pack);
 constexpr std::int64_t kChunkPositions = 256;
 constexpr std::int64_t kChunkSamples = 16;
 // Weights of a block: 8 bytes each beside the panels in a second-level cache of 1 MiB.
-constexpr std::int64_t kBlockWeights = 32 << 10;
+constexpr std::int64_t kBlockWeights = 48 << 10;
 constexpr std::int64_t kLineDoubles = 64 / sizeof(double);
 constexpr std::int64_t kMostLanes = 256;
 // Broadcasts of a panel: one cache line.

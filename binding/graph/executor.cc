@@ -47,6 +47,7 @@ Executor::Executor(const Graph& graph, const ParameterValues& parameters, Execut
   arena_ = allocate_aligned(arena_bytes_, text("the activations of a batch of ", options_.batch));
   make_kernels();
   bind();
+  if (!options_.reference && options_.real == DType::kF32) fuse_epilogues();
 }
 
 bool Executor::wants_gradient(int value) const {
@@ -249,6 +250,46 @@ void Executor::bind() {
   }
 }
 
+// From the last node on, so that a chain is taken over as a whole.
+void Executor::fuse_epilogues() {
+  for (std::size_t n = states_.size(); n-- > 0;) {
+    if (!states_[n].fused) fuse_into_producer(n);
+  }
+}
+
+// Whether nobody else sees `value`, and the consumer's output lies over it.
+bool Executor::taken_over(int value, std::size_t consumer) const {
+  const auto v = static_cast<std::size_t>(value);
+  const auto output = static_cast<std::size_t>(graph_.nodes()[consumer].outputs.front());
+  return graph_.values()[v].producer >= 0 && graph_.values()[v].consumers.size() == 1 &&
+         !readable_[v] && value_buffer_[v] == value_buffer_[output];
+}
+
+void Executor::fuse_into_producer(std::size_t node) {
+  const auto& nodes = graph_.nodes();
+  const Epilogue& own = nodes[node].op->epilogue;
+  if (!own.relu || !taken_over(nodes[node].inputs[0], node)) return;
+  const auto producer_of = [&](int value) {
+    return static_cast<std::size_t>(graph_.values()[static_cast<std::size_t>(value)].producer);
+  };
+  const std::size_t producer = producer_of(nodes[node].inputs[0]);
+  const Node& sum = nodes[producer];
+  // y = max(f(x) + residual, 0): f's kernel does it all where the residual is there by then.
+  if (sum.op->epilogue.add && sum.inputs.size() == 2 && taken_over(sum.inputs[0], producer)) {
+    const std::size_t first = producer_of(sum.inputs[0]);
+    const int residual = graph_.values()[static_cast<std::size_t>(sum.inputs[1])].producer;
+    if (residual < static_cast<int>(first) &&
+        states_[first].kernel->fuse({.add = true, .relu = true})) {
+      states_[first].io.residual = states_[producer].io.inputs[1];
+      states_[producer].fused = states_[node].fused = true;
+      return;
+    }
+  }
+  if (!states_[producer].fused && states_[producer].kernel->fuse({.relu = true})) {
+    states_[node].fused = true;
+  }
+}
+
 const TensorView& Executor::input(int index) const {
   return values_[static_cast<std::size_t>(graph_.inputs().at(static_cast<std::size_t>(index)))];
 }
@@ -279,7 +320,7 @@ void Executor::forward(PhiloxKey rng) {
     NodeState& state = states_[n];
     // Each node has its own stream, so that adding a node does not shift the others' numbers.
     state.io.rng = {rng.seed, (rng.stream << 16U) ^ n};
-    state.kernel->forward(state.io);
+    if (!state.fused) state.kernel->forward(state.io);
   }
 }
 

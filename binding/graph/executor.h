@@ -2,6 +2,7 @@
 // both). All memory but the kernels' own scratch is planned and taken once, in the constructor.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -46,6 +47,11 @@ class Executor {
 
   [[nodiscard]] std::int64_t batch() const noexcept { return options_.batch; }
   [[nodiscard]] std::int64_t arena_bytes() const noexcept { return arena_bytes_; }
+  // Nodes whose forward their producer does.
+  [[nodiscard]] std::int64_t fused_nodes() const noexcept {
+    return std::count_if(states_.begin(), states_.end(),
+                         [](const NodeState& state) { return state.fused; });
+  }
 
   // Write the batch here before forward.
   [[nodiscard]] const TensorView& input(int index = 0) const;
@@ -67,12 +73,16 @@ class Executor {
     std::unique_ptr<Kernel> single;  // batch 1, for the generic rule; made when first needed
     NodeIo io;                       // forward and backward buffers of the whole batch
     bool has_backward = false;
+    bool fused = false;  // its producer does its forward
     SavedSpec saved;
   };
 
   void plan();
   void bind();
   void make_kernels();
+  void fuse_epilogues();
+  void fuse_into_producer(std::size_t node);
+  [[nodiscard]] bool taken_over(int value, std::size_t consumer) const;
   void backward_node(std::size_t index, const BackwardRequest& request);
   void square_node(std::size_t index, const BackwardRequest& request);
   void square_shared(const BackwardRequest& request);

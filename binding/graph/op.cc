@@ -13,6 +13,8 @@ std::string& duplicate_name() {
 }
 }  // namespace
 
+bool Kernel::fuse(const Epilogue& /*epilogue*/) { return false; }
+
 std::vector<SquareProblem> Kernel::square_rule(const NodeIo& /*io*/) { return {}; }
 
 int register_op(OpDefinition definition) {

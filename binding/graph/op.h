@@ -65,6 +65,7 @@ struct NodeIo {
   PhiloxKey rng;          // this step's stream for this node
   std::vector<TensorView> inputs;
   std::vector<TensorView> outputs;  // forward: written; backward: only if the op needs them
+  TensorView residual;              // forward, after fuse({.add = true}): of the output's shape
   std::map<std::string, TensorView> parameters;
   std::byte* saved_per_sample = nullptr;
   std::byte* saved_fixed = nullptr;
@@ -87,6 +88,13 @@ struct NodeIo {
   }
 };
 
+// What a kernel may do to its output as it writes it, in this order: the nodes that follow then
+// have nothing left to do in forward, and their values are never written in between.
+struct Epilogue {
+  bool add = false;   // adds NodeIo::residual
+  bool relu = false;  // max(y, 0)
+};
+
 // One node's computation at one batch size. May cache primitives, packed weights, scratch; owned by
 // one executor and called from one thread (inside, parallel_for).
 class Kernel {
@@ -97,6 +105,9 @@ class Kernel {
   virtual ~Kernel() = default;
 
   virtual void forward(const NodeIo& io) = 0;
+  // Takes over what the following nodes do in forward, from now on; false where it cannot. Backward
+  // stays what it was.
+  [[nodiscard]] virtual bool fuse(const Epilogue& epilogue);
   // Writes (or adds to) the wanted grad_inputs and adds to the wanted grad_parameters.
   virtual void backward(const NodeIo& io) = 0;
 
@@ -144,6 +155,8 @@ struct OpDefinition {
   bool backward_needs_outputs = false;
   // Forward may write its output over inputs[0] when nobody else needs that input any more.
   bool in_place = false;
+  // What this op does to its first input, where a producer could do it in its stead.
+  Epilogue epilogue = {};
   // The classifier head is found from the graph: a nonlinear op ends the search.
   bool nonlinear = false;
   // Output specs of a node; checks input and parameter shapes and attributes. Errors: GRAPH, SHAPE.

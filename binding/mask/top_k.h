@@ -74,9 +74,9 @@ struct TopKControl {
 struct TopKTuning {
   std::int64_t segment_elements = 1 << 14;  // three inputs of one segment fit in L2 (1 MiB)
   std::int64_t strata = 1 << 12;
-  std::int64_t run = 4;  // neighbouring units drawn per stratum: they share cache lines
-  double sigmas = 6.0;   // of the sample's count, to either side: misses 1 ranking in 5e8
-  double slack = 8.0;    // sampled units added to that, for counts too small to be normal
+  std::int64_t run = 16;  // neighbouring units drawn per stratum: they share cache lines
+  double sigmas = 6.0;    // of the sample's count, to either side: misses 1 ranking in 5e8
+  double slack = 8.0;     // sampled units added to that, for counts too small to be normal
   std::int64_t least_sampled = 1 << 16;  // rankings of at most this many units take all of them
   std::int64_t candidate_divisor = 8;    // of the units; more candidates than that: give up
 };

@@ -7,6 +7,7 @@
 #include "napi/bench_binding.h"
 #include "napi/mask_binding.h"
 #include "napi/network_binding.h"
+#include "napi/top_k_binding.h"
 #include "ops/onednn.h"
 
 namespace fishermask::napi {
@@ -71,6 +72,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("scoreOps", Napi::Function::New(env, score_ops, "scoreOps"));
   exports.Set("ops", Napi::Function::New(env, registered_ops, "ops"));
   define_mask_functions(env, exports);
+  define_top_k_functions(env, exports);
   define_bench_functions(env, exports);
   // The thread must be gone before Node frees what it would deliver to.
   env.AddCleanupHook([engine = instance->engine.get()] { engine->stop(); });

@@ -44,9 +44,16 @@ class Add : public Kernel {
           const T* x = inputs[k] + first;
           for (std::int64_t i = 0; i < count; ++i) sum[static_cast<std::size_t>(i)] += x[i];
         }
+        if (relu_) clamp(sum.data(), count);
         std::copy_n(sum.data(), count, y + first);
       }
     });
+  }
+
+  [[nodiscard]] bool fuse(const Epilogue& epilogue) override {
+    if (epilogue.add) return false;
+    relu_ = epilogue.relu;
+    return true;
   }
 
   void backward(const NodeIo& io) override {
@@ -62,6 +69,14 @@ class Add : public Kernel {
       });
     }
   }
+
+ private:
+  // As relu's own: NaN passes through.
+  static void clamp(T* values, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i) values[i] = values[i] < T{0} ? T{0} : values[i];
+  }
+
+  bool relu_ = false;
 };
 
 std::unique_ptr<Kernel> make_reference(const NodeSpec& /*node*/, DType dtype) {
@@ -75,6 +90,7 @@ OpDefinition add() {
   op.min_inputs = 2;
   op.max_inputs = std::numeric_limits<int>::max();
   op.in_place = true;
+  op.epilogue = {.add = true};
   op.infer = infer;
   op.make_reference = make_reference;
   op.cases = {{.name = "two images", .inputs = {{5, 4, 3}, {5, 4, 3}}},

@@ -303,14 +303,38 @@ FM_VECTOR_CLONES void block_gradients(Block block, const float* grad_output, con
   }
 }
 
-// y = (x − mean) · scale + shift
-FM_VECTOR_CLONES void block_normalise(Block block, const float* __restrict x,
-                                      const float* __restrict mean, const float* __restrict scale,
-                                      const float* __restrict shift, float* __restrict y) {
+// What block_normalise does after the norm. residual: null or of y's shape.
+struct Ending {
+  const float* residual = nullptr;
+  bool relu = false;
+};
+
+template <bool kAdd, bool kRelu>
+FM_INLINE_IN_CLONES void normalise_loop(Block block, const float* __restrict x,
+                                        const float* __restrict mean, const float* __restrict scale,
+                                        const float* __restrict shift,
+                                        const float* __restrict residual, float* __restrict y) {
   for (std::int64_t r = 0; r < block.rows; ++r) {
+    const std::int64_t row = r * block.channels;
     for (std::int64_t c = 0; c < block.channels; ++c) {
-      y[r * block.channels + c] = (x[r * block.channels + c] - mean[c]) * scale[c] + shift[c];
+      float value = (x[row + c] - mean[c]) * scale[c] + shift[c];
+      if constexpr (kAdd) value += residual[row + c];
+      if constexpr (kRelu) value = value < 0.0F ? 0.0F : value;  // NaN passes through
+      y[row + c] = value;
     }
+  }
+}
+
+// y = (x − mean) · scale + shift, then the ending.
+FM_VECTOR_CLONES void block_normalise(Block block, const float* x, const float* mean,
+                                      const float* scale, const float* shift, const Ending& ending,
+                                      float* y) {
+  if (ending.residual != nullptr) {
+    normalise_loop<true, true>(block, x, mean, scale, shift, ending.residual, y);
+  } else if (ending.relu) {
+    normalise_loop<false, true>(block, x, mean, scale, shift, nullptr, y);
+  } else {
+    normalise_loop<false, false>(block, x, mean, scale, shift, nullptr, y);
   }
 }
 
@@ -357,9 +381,17 @@ class BatchNormFast : public BatchNormBase<float> {
     }
     const float* x = io.inputs[0].as<float>();
     float* y = io.outputs[0].as<float>();
+    const float* residual = epilogue_.add ? io.residual.as<float>() : nullptr;
     for_each_block(io, [&](std::int64_t /*index*/, std::int64_t at, Block block) {
-      block_normalise(block, x + at, mean.data(), scale.data(), shift.data(), y + at);
+      const Ending ending{residual == nullptr ? nullptr : residual + at, epilogue_.relu};
+      block_normalise(block, x + at, mean.data(), scale.data(), shift.data(), ending, y + at);
     });
+  }
+
+  [[nodiscard]] bool fuse(const Epilogue& epilogue) override {
+    if (epilogue.add && !epilogue.relu) return false;
+    epilogue_ = epilogue;
+    return true;
   }
 
   void backward(const NodeIo& io) override {
@@ -499,6 +531,7 @@ class BatchNormFast : public BatchNormBase<float> {
   }
 
   std::int64_t block_rows_;
+  Epilogue epilogue_;
   std::array<std::vector<float>, 2> partials_;  // (blocks, C) each
   std::array<std::vector<float>, 4> channel_;   // per-channel factors of the running pass
   std::vector<float> inv_std_;                  // lives as long as square_rule's pointers

@@ -83,6 +83,7 @@ OpDefinition relu() {
   op.name = "relu";
   op.backward_needs_outputs = true;
   op.in_place = true;
+  op.epilogue = {.relu = true};
   op.nonlinear = true;
   op.infer = infer;
   op.make_reference = make_reference;

@@ -116,6 +116,33 @@ Network two_layers_with_one_weight(DType real) {
   return Network(graph_json(parameters, nodes, "second").dump(), {.real = real});
 }
 
+// Norm, ReLU; norm, residual sum, ReLU; a sum alone, ReLU; and a ReLU whose input has two readers.
+std::string residual_block() {
+  Json parameters = Json::array();
+  const auto norm = [&](const std::string& name, const char* input) {
+    Json slots = {{"weight", name + ".weight"},
+                  {"bias", name + ".bias"},
+                  {"running_mean", name + ".running_mean"},
+                  {"running_var", name + ".running_var"}};
+    for (const auto& [slot, parameter] : slots.items()) {
+      const char* role = slot.starts_with("running") ? "buffer" : "norm";
+      parameters.push_back(parameter_json(parameter.get<std::string>(), {kWidth}, role));
+    }
+    return node_json(name, "batch_norm", {input}, slots);
+  };
+  Json nodes = {norm("n1", "x"),
+                node_json("r1", "relu", {"n1"}),
+                norm("n2", "r1"),
+                node_json("sum", "add", {"n2", "x"}),
+                node_json("r2", "relu", {"sum"}),
+                node_json("two", "add", {"r2", "r1"}),
+                node_json("r3", "relu", {"two"}),
+                norm("n3", "r3"),
+                node_json("r4", "relu", {"n3"}),
+                node_json("y", "add", {"r4", "n3"})};
+  return graph_json(parameters, nodes, "y").dump();
+}
+
 std::string repeat(const char* what, unsigned seed) { return text(what, ", seed ", seed); }
 
 }  // namespace
@@ -144,6 +171,35 @@ TEST_CASE("executor: shared memory and in-place ops change no bit, for random gr
     in_place += small < plain.executor(readable).arena_bytes() ? 1 : 0;
   }
   CHECK(in_place > 100);
+}
+
+TEST_CASE("executor: what a producer takes over changes no bit") {
+  const OneThread one_thread;
+  CpuSquareSink sink;
+  for (const bool training : {false, true}) {
+    Network fused(residual_block(), {.real = DType::kF32});
+    Network apart(residual_block(), {.real = DType::kF32});
+    fill(fused);
+    fill(apart);
+    const PassOptions wanted = {.squares = !training, .training = training, .sink = &sink};
+    PassOptions unfused = wanted;
+    unfused.keep_all = true;
+    const Pass a = run(fused, 0, kBatch, wanted);
+    const Pass b = run(apart, 0, kBatch, unfused);
+    CHECK(a.output == b.output);
+    CHECK(a.grad_input == b.grad_input);
+    CHECK(a.gradients == b.gradients);
+    CHECK(a.squares == b.squares);
+  }
+  Network network(residual_block(), {.real = DType::kF32});
+  ExecutorOptions options;
+  options.batch = kBatch;
+  CHECK(network.executor(options).fused_nodes() == 4);  // r1, sum and r2, r3
+  options.keep = {"sum"};
+  CHECK(network.executor(options).fused_nodes() == 2);
+  Network reference(residual_block(), {.real = DType::kF32, .reference = true});
+  options.keep = {};
+  CHECK(reference.executor(options).fused_nodes() == 0);
 }
 
 TEST_CASE("executor: gradients are the slopes, for random graphs with several consumers") {
