@@ -66,6 +66,36 @@ async function syncFolder(folder: string, path: string): Promise<void> {
  * @throws {@link FishermaskError} `ERR_FM_IO` naming the path
  */
 export async function writeFileAtomic(path: string, content: FileContent): Promise<void> {
+  await replaceFile(path, (handle) => fillAndSync(handle, path, content));
+}
+
+/**
+ * As {@link writeFileAtomic}, for files that are filled out of order or by others: `fill` gets the temporary file, empty, by
+ * handle and by path.
+ *
+ * @throws {@link FishermaskError} `ERR_FM_IO` naming the path; what `fill` throws
+ */
+export async function fillFileAtomic(
+  path: string,
+  fill: (handle: FileHandle, temporary: string) => Promise<void>,
+): Promise<void> {
+  await replaceFile(path, async (handle, temporary) => {
+    try {
+      await fill(handle, temporary);
+      await attempt("sync", path, handle.sync());
+    } catch (error) {
+      await handle.close().catch(() => undefined);
+      throw error;
+    }
+    await attempt("close", path, handle.close());
+  });
+}
+
+/** `fill` closes the handle. */
+async function replaceFile(
+  path: string,
+  fill: (handle: FileHandle, temporary: string) => Promise<void>,
+): Promise<void> {
   const folder = dirname(path);
   const unique = `${process.pid}-${randomBytes(8).toString("hex")}`;
   const temporary = join(folder, `.fishermask-${unique}.tmp`);
@@ -76,7 +106,7 @@ export async function writeFileAtomic(path: string, content: FileContent): Promi
     throw ioError("create a temporary file for", path, cause);
   }
   try {
-    await fillAndSync(handle, path, content);
+    await fill(handle, temporary);
     await attempt("replace", path, rename(temporary, path));
   } catch (error) {
     await unlink(temporary).catch(() => undefined);

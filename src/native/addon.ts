@@ -141,6 +141,83 @@ export interface NativeSelection {
   readonly maskedCounts: Float64Array;
 }
 
+export interface NativeTopKRule {
+  readonly ops: Uint8Array;
+  readonly values: Float32Array;
+  readonly unit: string;
+  readonly forgetCount: number;
+  readonly remainCount: number;
+  readonly seed: number;
+  readonly threads: number;
+  readonly scope: string;
+  readonly ratio?: number;
+  readonly k?: number;
+  /** [0] set to other than 0 stops the work; [1] is how far it is, in per mille. */
+  readonly control?: Int32Array;
+}
+
+export interface NativeTopK extends NativeTopKRule {
+  readonly oldValues?: boolean;
+  readonly tensors: readonly {
+    readonly name: string;
+    readonly shape: readonly number[];
+    /** Changed: masked weights become 0. */
+    readonly weight: Float32Array;
+    readonly forget?: Float32Array;
+    readonly remain?: Float32Array;
+    readonly gradient?: Float32Array;
+    readonly group: number;
+  }[];
+}
+
+/** Where a tensor's elements begin: which of the files, and at which byte. */
+export interface NativeRange {
+  readonly file: number;
+  readonly offset: number;
+}
+
+export interface NativeTopKOnDisk extends NativeTopKRule {
+  readonly inputs: readonly string[];
+  /** Exist already and are as long as they will be. */
+  readonly outputs: readonly string[];
+  /** The remain sums are those of all samples: the forget sums are subtracted, clamped at 0. */
+  readonly remainIncludesForget: boolean;
+  readonly tensors: readonly {
+    readonly name: string;
+    readonly shape: readonly number[];
+    readonly dtype: string;
+    readonly weight: NativeRange;
+    /** Its file counts among the outputs. */
+    readonly output: NativeRange;
+    readonly forget?: NativeRange;
+    readonly remain?: NativeRange;
+    readonly gradient?: NativeRange;
+    readonly group: number;
+  }[];
+}
+
+export interface NativeTopKResult {
+  readonly masks: readonly Uint8Array[];
+  readonly masked: readonly number[];
+  readonly rankings: readonly {
+    readonly units: number;
+    readonly eligible: number;
+    readonly asked: number;
+    readonly masked: number;
+    readonly threshold: number | null;
+    /** Units that lay between the sample's marks. */
+    readonly candidates: number;
+    /** The sample misled, so that the key bits were counted instead. */
+    readonly bracketMissed: boolean;
+    /** Over the inputs; 1 where the sample served. */
+    readonly passes: number;
+  }[];
+  /** Of each tensor's masked weights, in index order; empty unless asked for. */
+  readonly oldValues: readonly Float32Array[];
+  readonly totalUnits: number;
+  readonly totalMasked: number;
+}
+
 export interface NativeAddon {
   readonly Network: new (
     graph: string,
@@ -166,6 +243,10 @@ export interface NativeAddon {
   ops(): string[];
   scoreUnits(scoring: NativeScoring): Promise<Float32Array[]>;
   selectUnits(selecting: NativeSelecting): Promise<NativeSelection>;
+  maskTopK(masking: NativeTopK): Promise<NativeTopKResult>;
+  maskTopKOnDisk(
+    masking: NativeTopKOnDisk,
+  ): Promise<NativeTopKResult & { readonly bytesRead: number; readonly bytesWritten: number }>;
   expandKeepMask(bits: Uint8Array, units: number, elementsPerUnit: number): Uint8Array;
   intersectKeepMasks(a: Uint8Array, b: Uint8Array, units: number): Uint8Array;
   countMasked(bits: Uint8Array, units: number): number;

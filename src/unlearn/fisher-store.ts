@@ -42,7 +42,8 @@ export interface FisherStore {
 }
 
 const FORMAT = "fishermask.fisher.1";
-const GRADIENT_PREFIX = "gradient/";
+/** Of the tensors of gradient sums; sums of squares have the parameter's own name. */
+export const GRADIENT_PREFIX = "gradient/";
 
 /** SHA-256 over names and f32 bytes, in the map's order. */
 export function weightsDigest(weights: ReadonlyMap<string, Float32Array>): string {
@@ -261,36 +262,18 @@ function readTerms(meta: MetaReader, samples: number, gradient: FisherGradient):
   return terms;
 }
 
+/** What a store says of itself, without its sums. */
+export type FisherHeader = Pick<FisherStore, "meta" | "ids" | "terms">;
+
 /**
- * Reads a store.
+ * Reads what an open store says of itself.
  *
- * @throws {@link FishermaskError} `ERR_FM_BAD_FILE` naming the file and the metadata or tensor; `ERR_FM_IO`
+ * @throws {@link FishermaskError} `ERR_FM_BAD_FILE` naming the file and the metadata
  */
-export async function loadFisher(path: string): Promise<FisherStore> {
-  await using file = await SafetensorsFile.open(path);
+export function readFisherHeader(file: SafetensorsFile): FisherHeader {
+  const { path } = file;
   const meta = new MetaReader(path, file.metadata);
   meta.oneOf("format", [FORMAT]);
-  const squares = new Map<string, Float32Array>();
-  const gradients = new Map<string, Float32Array>();
-  const shapes = new Map<string, readonly number[]>();
-  for (const [name, info] of file.tensors) {
-    if (info.dtype !== "F32") throw badTensor(path, name, "dtype F32", info.dtype);
-    const values = await file.readFloat32(name);
-    const isGradient = name.startsWith(GRADIENT_PREFIX);
-    const bad = values.findIndex((v) => !Number.isFinite(v) || (!isGradient && v < 0));
-    if (bad >= 0) {
-      const expected = isGradient ? "finite sums of gradients" : "finite sums of squares";
-      throw badTensor(path, name, expected, `${values[bad]} at element ${bad}`);
-    }
-    if (isGradient) {
-      gradients.set(name.slice(GRADIENT_PREFIX.length), values);
-    } else {
-      squares.set(name, values);
-      shapes.set(name, info.shape);
-    }
-  }
-  if (squares.size === 0) throw badTensor(path, "*", "at least one sum of squares", "none");
-  checkGradients(path, squares, gradients);
   const ids = parseIds(meta.text("ids"), () =>
     meta.bad("ids", "ascending ranges of sample indices", "another text"),
   );
@@ -312,6 +295,40 @@ export async function loadFisher(path: string): Promise<FisherStore> {
     },
     ids,
     terms: readTerms(meta, ids.length, gradient),
+  };
+}
+
+/**
+ * Reads a store.
+ *
+ * @throws {@link FishermaskError} `ERR_FM_BAD_FILE` naming the file and the metadata or tensor; `ERR_FM_IO`
+ */
+export async function loadFisher(path: string): Promise<FisherStore> {
+  await using file = await SafetensorsFile.open(path);
+  new MetaReader(path, file.metadata).oneOf("format", [FORMAT]);
+  const squares = new Map<string, Float32Array>();
+  const gradients = new Map<string, Float32Array>();
+  const shapes = new Map<string, readonly number[]>();
+  for (const [name, info] of file.tensors) {
+    if (info.dtype !== "F32") throw badTensor(path, name, "dtype F32", info.dtype);
+    const values = await file.readFloat32(name);
+    const isGradient = name.startsWith(GRADIENT_PREFIX);
+    const bad = values.findIndex((v) => !Number.isFinite(v) || (!isGradient && v < 0));
+    if (bad >= 0) {
+      const expected = isGradient ? "finite sums of gradients" : "finite sums of squares";
+      throw badTensor(path, name, expected, `${values[bad]} at element ${bad}`);
+    }
+    if (isGradient) {
+      gradients.set(name.slice(GRADIENT_PREFIX.length), values);
+    } else {
+      squares.set(name, values);
+      shapes.set(name, info.shape);
+    }
+  }
+  if (squares.size === 0) throw badTensor(path, "*", "at least one sum of squares", "none");
+  checkGradients(path, squares, gradients);
+  return {
+    ...readFisherHeader(file),
     squares,
     gradients: gradients.size === 0 ? null : gradients,
     shapes,

@@ -14,6 +14,7 @@ import {
   expandKeepMask,
   intersectKeepMasks,
   type KeepMask,
+  maskTopK,
   SCOPES,
   type Scope,
   scoreUnits,
@@ -21,6 +22,7 @@ import {
   UNITS,
   type Unit,
   unitCount,
+  type WorkOptions,
 } from "../native/masking.js";
 import { type CriterionName, criteria } from "./criteria.gen.js";
 import type { CriterionOptions } from "./criterion.js";
@@ -61,7 +63,8 @@ export interface MaskSelection {
   readonly histogram: ScoreHistogram | null;
 }
 
-function checkRule(rule: MaskRule): void {
+/** @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for a name that is none */
+export function checkRule(rule: Pick<MaskRule, "criterion" | "unit" | "scope">): void {
   checkChoice("criterion", rule.criterion, Object.keys(criteria));
   checkChoice("unit", rule.unit, UNITS);
   checkChoice("scope", rule.scope, SCOPES);
@@ -131,20 +134,14 @@ export function checkComparable(forget: FisherStore, remain: FisherStore): void 
   );
 }
 
-/**
- * Scores every unit of the candidates under a criterion.
- *
- * @param weights the network's present weights by name
- * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for a bad rule or a missing Fisher; `ERR_FM_MISMATCH` when the stores are
- * not of these tensors or not comparable; `ERR_FM_NON_FINITE` naming the tensors with NaN scores
- */
-export async function scoreNetwork(
+/** The candidates, and all that their scores are made of. @throws as `scoreNetwork` */
+function scoringOf(
   graph: Graph,
   weights: ReadonlyMap<string, Float32Array>,
   forget: FisherStore | null,
   remain: FisherStore | null,
   rule: MaskRule,
-): Promise<UnitScores> {
+): { candidates: readonly CandidateTensor[]; scoring: NativeScoring } {
   checkRule(rule);
   const criterion = criteria[rule.criterion];
   const program = compile(criterion.score(rule.criterionOptions));
@@ -175,7 +172,7 @@ export async function scoreNetwork(
       ...(gradients === null ? {} : { gradient: of(gradients) }),
     };
   });
-  const scores = await scoreUnits({
+  const scoring: NativeScoring = {
     ops: program.ops,
     values: program.values,
     unit: rule.unit,
@@ -184,9 +181,62 @@ export async function scoreNetwork(
     seed: rule.seed ?? 0,
     threads: rule.threads,
     tensors,
-  });
+  };
+  return { candidates, scoring };
+}
+
+/**
+ * Scores every unit of the candidates under a criterion.
+ *
+ * @param weights the network's present weights by name
+ * @throws {@link FishermaskError} `ERR_FM_ARGUMENT` for a bad rule or a missing Fisher; `ERR_FM_MISMATCH` when the stores are
+ * not of these tensors or not comparable; `ERR_FM_NON_FINITE` naming the tensors with NaN scores
+ */
+export async function scoreNetwork(
+  graph: Graph,
+  weights: ReadonlyMap<string, Float32Array>,
+  forget: FisherStore | null,
+  remain: FisherStore | null,
+  rule: MaskRule,
+): Promise<UnitScores> {
+  const { candidates, scoring } = scoringOf(graph, weights, forget, remain, rule);
+  const scores = await scoreUnits(scoring);
   const total = scores.reduce((sum, tensor) => sum + tensor.length, 0);
   return { candidates, unit: rule.unit, scope: rule.scope, threads: rule.threads, scores, total };
+}
+
+/**
+ * What `scoreNetwork`, `selectMask` and `maskWeights` give together, in one pass over the data and without an array of
+ * scores; for callers that need no histogram of them.
+ *
+ * @param amount a share of each ranking's units, or exactly k (scope `global`)
+ * @returns the masks, and new weights; tensors that are no candidates are shared with the input
+ * @throws {@link FishermaskError} as the three; `ERR_FM_ABORTED`
+ */
+export async function maskNetwork(
+  graph: Graph,
+  weights: ReadonlyMap<string, Float32Array>,
+  forget: FisherStore | null,
+  remain: FisherStore | null,
+  rule: MaskRule,
+  amount: { readonly ratio: number } | { readonly k: number },
+  options: WorkOptions = {},
+): Promise<Omit<MaskSelection, "histogram"> & { weights: Map<string, Float32Array> }> {
+  const { candidates, scoring } = scoringOf(graph, weights, forget, remain, rule);
+  const layers = [...new Set(candidates.map(({ layer }) => layer))];
+  const tensors = scoring.tensors.map((tensor, i) => ({
+    ...tensor,
+    weight: tensor.weight.slice(),
+    group: layers.indexOf((candidates[i] as CandidateTensor).layer),
+  }));
+  const done = await maskTopK({ ...scoring, tensors, scope: rule.scope, ...amount }, options);
+  const masked = new Map(weights);
+  const masks = new Map<string, KeepMask>();
+  for (const [i, { name, shape, weight }] of tensors.entries()) {
+    masked.set(name, weight);
+    masks.set(name, { ...unitCount(shape, rule.unit), bits: done.masks[i] as Uint8Array });
+  }
+  return { masks, units: done.totalMasked, total: done.totalUnits, weights: masked };
 }
 
 /** Units whose removal brings something: those whose score is above 0. */

@@ -1,12 +1,11 @@
 import type { Command } from "commander";
-import { datasetDigest } from "../../data/dataset.js";
+import { datasetDigest, isTokens } from "../../data/dataset.js";
 import { saveModel } from "../../model/model.js";
 import { FishermaskError } from "../../native/errors.js";
-import type { Scope, Unit } from "../../native/masking.js";
-import type { CriterionName } from "../../unlearn/criteria.gen.js";
 import { weightsDigest } from "../../unlearn/fisher-store.js";
-import { countByTensor, maskWeights, scoreNetwork, selectMask } from "../../unlearn/mask.js";
+import { countByTensor, type MaskRule, type MaskSet, maskNetwork } from "../../unlearn/mask.js";
 import { saveMasks } from "../../unlearn/mask-file.js";
+import { maskOnDisk } from "../../unlearn/mask-stream.js";
 import { checkDestination } from "../destination.js";
 import { addCommon, addData, addMasking, addModel, type ModelDataOptions } from "../options.js";
 import { openData, openNetwork, Session } from "../session.js";
@@ -23,6 +22,7 @@ interface Options extends ModelDataOptions, MaskingOptions, StoredFisherOptions 
   readonly excludeHead: boolean;
   readonly out?: string;
   readonly writeModel?: string;
+  readonly stream: boolean;
 }
 
 function checkStores(all: StoredFishers, modelDigest: string, dataDigest: string): void {
@@ -43,61 +43,96 @@ function checkStores(all: StoredFishers, modelDigest: string, dataDigest: string
   }
 }
 
-async function run(options: Options): Promise<void> {
-  const session = new Session(options);
-  if (options.ratio === undefined) {
-    throw new FishermaskError("ERR_FM_ARGUMENT", "Expected --ratio X but received none");
-  }
-  await checkDestination(options.out);
+/** What came out, whichever way it was masked. */
+interface Masked {
+  readonly masks: MaskSet;
+  readonly units: number;
+  readonly total: number;
+  readonly modelDigest: string;
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** Of `--stream` alone. */
+  readonly stream?: Readonly<Record<string, number>>;
+}
+
+function ruleOf(options: Options): MaskRule {
+  const { include, exclude, excludeHead, seed, threads } = options;
+  return {
+    criterion: options.criterion ?? "ratio",
+    criterionOptions: criterionOptions(options),
+    unit: options.unit ?? "weight",
+    scope: options.scope ?? "global",
+    ...{ include, exclude, excludeHead, seed, threads },
+  };
+}
+
+async function maskInMemory(session: Session, options: Options, ratio: number): Promise<Masked> {
   await checkDestination(options.writeModel);
   const { dataset } = await openData(session, options, "train");
   const model = await openNetwork(options, dataset);
-  const fishers = await storedFishers(options);
-  checkStores(fishers, weightsDigest(model.weights), await datasetDigest(dataset));
-  session.stage("Score and select", null);
-  const unit: Unit = options.unit ?? "weight";
-  const scope: Scope = options.scope ?? "global";
-  const criterion: CriterionName = options.criterion ?? "ratio";
-  const scores = await scoreNetwork(model.graph, model.weights, fishers.forget, fishers.remain, {
-    criterion,
-    criterionOptions: criterionOptions(options),
-    unit,
-    scope,
-    include: options.include,
-    exclude: options.exclude,
-    excludeHead: options.excludeHead,
-    seed: options.seed,
-    threads: options.threads,
-  });
-  const selection = await selectMask(scores, { ratio: options.ratio });
-  const counts = countByTensor(selection.masks);
-  if (options.out !== undefined) {
-    await saveMasks(
-      selection.masks,
-      {
-        unit,
-        scope,
-        criterion,
-        k: selection.units,
-        modelDigest: weightsDigest(model.weights),
-        shapes: new Map(model.graph.parameters.map(({ name, shape }) => [name, shape])),
-      },
-      options.out,
+  const modelDigest = weightsDigest(model.weights);
+  const { forget, remain } = await storedFishers(options);
+  checkStores({ forget, remain }, modelDigest, await datasetDigest(dataset));
+  session.stage("Score, select and mask", null);
+  const { graph, weights } = model;
+  const rule = ruleOf(options);
+  const { signal } = session;
+  const done = await maskNetwork(graph, weights, forget, remain, rule, { ratio }, { signal });
+  if (options.writeModel !== undefined) await saveModel(model, done.weights, options.writeModel);
+  const shapes = new Map(graph.parameters.map(({ name, shape }) => [name, shape]));
+  return { ...done, modelDigest, shapes };
+}
+
+async function maskStream(session: Session, options: Options, ratio: number): Promise<Masked> {
+  const { model, arch, writeModel, fisherForget, fisherRemain, fisherAll } = options;
+  if (model === undefined || writeModel === undefined) {
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      "Expected --write-model PATH with --stream, which masks from disk to disk, but received none",
     );
   }
-  if (options.writeModel !== undefined) {
-    await saveModel(model, maskWeights(model.weights, selection.masks), options.writeModel);
+  const { dataset } = await openData(session, options, "train");
+  session.stage("Score, select and mask on disk", 1000);
+  const done = await maskOnDisk({
+    ...{ model, arch, fisherForget, fisherRemain, fisherAll, ratio },
+    ...(isTokens(dataset) ? {} : { inputShape: dataset.shape, classes: dataset.classes.length }),
+    destination: writeModel,
+    rule: ruleOf(options),
+    datasetDigest: await datasetDigest(dataset),
+    signal: session.signal,
+    onProgress: (share) => session.report(Math.round(share * 1000)),
+  });
+  const { seconds, bytesRead, bytesWritten, passes } = done;
+  const gigabytesPerSecond = (bytesRead + bytesWritten) / 1e9 / seconds;
+  return { ...done, stream: { seconds, bytesRead, bytesWritten, gigabytesPerSecond, passes } };
+}
+
+async function run(options: Options): Promise<void> {
+  const session = new Session(options);
+  const { ratio, out, writeModel } = options;
+  if (ratio === undefined) {
+    throw new FishermaskError("ERR_FM_ARGUMENT", "Expected --ratio X but received none");
   }
-  const rows = Object.entries(counts.perTensor);
-  const table = formatTable(rows, [
+  await checkDestination(out);
+  const masked = await (options.stream ? maskStream : maskInMemory)(session, options, ratio);
+  const { unit, scope, criterion } = ruleOf(options);
+  const { masks, modelDigest, shapes, stream } = masked;
+  if (out !== undefined) {
+    await saveMasks(masks, { unit, scope, criterion, k: masked.units, modelDigest, shapes }, out);
+  }
+  const counts = countByTensor(masks);
+  const table = formatTable(Object.entries(counts.perTensor), [
     { header: "tensor", value: ([name]) => name },
-    { header: "masked", align: "right", value: ([, masked]) => `${masked}` },
+    { header: "masked", align: "right", value: ([, count]) => `${count}` },
     { header: "of", align: "right", value: ([name]) => `${counts.perTensorTotal[name] ?? 0}` },
   ]);
-  const nothing =
-    options.out === undefined && options.writeModel === undefined
-      ? ". Nothing was written: give --out or --write-model"
-      : "";
+  const notes = [
+    ...(stream === undefined
+      ? []
+      : [`; ${formatRate(stream)} in ${(stream["seconds"] ?? 0).toFixed(2)} s`]),
+    ...(out === undefined && writeModel === undefined
+      ? [". Nothing was written: give --out or --write-model"]
+      : []),
+  ];
   session.finish(
     {
       schemaVersion: 1,
@@ -105,12 +140,17 @@ async function run(options: Options): Promise<void> {
       criterion,
       unit,
       scope,
-      ratio: options.ratio,
-      out: options.out ?? null,
-      model: options.writeModel ?? null,
+      ratio,
+      out: out ?? null,
+      model: writeModel ?? null,
+      ...(stream === undefined ? {} : { stream }),
     },
-    `${table}\n\n${counts.units} of ${counts.total} units masked (${formatPercent(counts.units / counts.total, 3)})${nothing}`,
+    `${table}\n\n${counts.units} of ${counts.total} units masked (${formatPercent(counts.units / counts.total, 3)})${notes.join("")}`,
   );
+}
+
+function formatRate(stream: Readonly<Record<string, number>>): string {
+  return `${(stream["gigabytesPerSecond"] ?? 0).toFixed(2)} GB/s`;
 }
 
 export function register(program: Command): void {
@@ -123,6 +163,7 @@ export function register(program: Command): void {
     .option("--fisher-all <FILE>", "the Fisher of all data: the forget set's is subtracted")
     .option("--exclude-head", "leave the classifier head alone", false)
     .option("--out <FILE>", "where the keep-mask goes, .safetensors")
-    .option("--write-model <FILE>", "where the masked network goes")
+    .option("--write-model <PATH>", "where the masked network goes")
+    .option("--stream", "from disk to disk, for networks larger than memory", false)
     .action(run);
 }

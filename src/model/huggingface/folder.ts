@@ -115,25 +115,10 @@ async function checkDestination(source: string, destination: string): Promise<vo
   throw ioError("write", destination, new Error("it is there already and no empty folder"));
 }
 
-async function fill(
-  source: string,
-  { weights, files }: OpenFolder,
-  target: string,
-  tensors: ReadonlyMap<string, Float32Array>,
-): Promise<void> {
-  await copyOthers(source, target);
-  for (const [name, file] of weights.shards) {
-    const own = new Map([...tensors].filter(([tensor]) => file.tensors.has(tensor)));
-    await rewriteSafetensors(file, join(target, name), own);
-  }
-  if (files.includes(kIndex)) {
-    await attempt(
-      "copy",
-      join(source, kIndex),
-      copyFile(join(source, kIndex), join(target, kIndex)),
-    );
-    await sync(join(target, kIndex));
-  }
+async function copyIndex(source: string, target: string): Promise<void> {
+  const [from, to] = [join(source, kIndex), join(target, kIndex)];
+  await attempt("copy", from, copyFile(from, to));
+  await sync(to);
 }
 
 /**
@@ -151,6 +136,24 @@ export async function writeFolder(
   destination: string,
   tensors: ReadonlyMap<string, Float32Array>,
 ): Promise<void> {
+  await writeFolderWith(source, destination, async ({ shards }, target) => {
+    for (const [name, file] of shards) {
+      const own = new Map([...tensors].filter(([tensor]) => file.tensors.has(tensor)));
+      await rewriteSafetensors(file, join(target, name), own);
+    }
+  });
+}
+
+/**
+ * As {@link writeFolder}, with shards that `write` makes: it gets the source's shards, open, and the folder that is filled.
+ *
+ * @throws {@link FishermaskError} as {@link writeFolder}; what `write` throws
+ */
+export async function writeFolderWith(
+  source: string,
+  destination: string,
+  write: (weights: ShardedSafetensors, target: string) => Promise<void>,
+): Promise<void> {
   await checkDestination(source, destination);
   const opened = await openFolder(source);
   const parent = dirname(resolve(destination));
@@ -158,7 +161,9 @@ export async function writeFolder(
   const temporary = join(parent, `.fishermask-${basename(destination)}-${unique}.tmp`);
   try {
     await attempt("make a temporary folder for", destination, mkdir(temporary));
-    await fill(source, opened, temporary, tensors);
+    await copyOthers(source, temporary);
+    await write(opened.weights, temporary);
+    if (opened.files.includes(kIndex)) await copyIndex(source, temporary);
     await sync(temporary);
     await attempt("replace", destination, rename(temporary, resolve(destination)));
   } catch (error) {
