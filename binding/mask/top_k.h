@@ -22,8 +22,8 @@
 //            that count, one that masks, and part of one for ties.
 // Workspace: 1 bit per unit, 4 bytes per masked weight (to put it back), 12
 // bytes per candidate (at
-//            most 1/8 of the ranking's units + 131072), 88 bytes per segment of
-//            some 16384 weights, 1.5 MiB for the sample; 512 KiB per thread
+//            most 1/8 of the ranking's units + 131072), 120 bytes per segment of
+//            some 32768 weights, 1.5 MiB for the sample; 512 KiB per thread
 //            when the sample misled.
 // Errors:    as compute_scores and select_ratio; ABORTED when control asks for
 // it. The weights are
@@ -72,7 +72,7 @@ struct TopKControl {
 // Sizes of the algorithm. The defaults were measured (docs/masking.md); tests
 // change them to reach every path on small tensors. No value changes a result.
 struct TopKTuning {
-  std::int64_t segment_elements = 1 << 14;  // three inputs of one segment fit in L2 (1 MiB)
+  std::int64_t segment_elements = 1 << 15;  // three inputs of one segment fit in L2 (1 MiB)
   std::int64_t strata = 1 << 12;
   std::int64_t run = 16;  // neighbouring units drawn per stratum: they share cache lines
   double sigmas = 6.0;    // of the sample's count, to either side: misses 1 ranking in 5e8

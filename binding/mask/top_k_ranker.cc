@@ -327,6 +327,8 @@ class TopKRanker {
     TopKBlock block;
     alignas(64) Scores scores;
     std::int64_t masked = 0;
+    thread_local std::vector<Candidate> found;  // grows once, not for every segment
+    found.clear();
     for_each_block(segment, window,
                    [&](std::int64_t first, std::int64_t count, const UnitData& data) {
                      classify(segment, first, count, data, bracket, scores, block);
@@ -338,8 +340,9 @@ class TopKRanker {
                      segment.inside += block.inside_count;
                      segment.guessed += block.masked_count - block.certain;
                      if (block.inside_count > 0)
-                       remember(block, first, count, scores.data(), segment);
+                       remember(block, first, count, scores.data(), found);
                    });
+    segment.candidates = found;
     window.mask(segment.range, kept, masked);
   }
 
@@ -353,15 +356,14 @@ class TopKRanker {
   }
 
   static void remember(const TopKBlock& block, std::int64_t first, std::int64_t count,
-                       const float* scores, Segment& segment) {
+                       const float* scores, std::vector<Candidate>& found) {
     for (std::int64_t w = 0; w * 64 < count; ++w) {
       const auto word = static_cast<std::size_t>(w);
       for (std::uint64_t left = block.inside[word]; left != 0; left &= left - 1U) {
         const int bit = std::countr_zero(left);
         const std::int64_t i = w * 64 + bit;
-        segment.candidates.push_back({score_key(scores[i]),
-                                      static_cast<std::uint32_t>(first + i) & 0x7FFFFFFFU,
-                                      static_cast<std::uint32_t>(block.masked[word] >> bit) & 1U});
+        found.push_back({score_key(scores[i]), static_cast<std::uint32_t>(first + i) & 0x7FFFFFFFU,
+                         static_cast<std::uint32_t>(block.masked[word] >> bit) & 1U});
       }
     }
   }
