@@ -1,32 +1,23 @@
-// mask_top_k: scores, selects and masks in one pass: the inputs are read once,
-// the weights written in place, and no array of scores is kept. Result:    the
-// same masks, rankings and errors as compute_scores followed by select_top_k or
+// mask_top_k: scores, selects and masks in one pass: the inputs are read once, the weights written
+// in place, and no array of scores is kept.
+// Result:    the same masks, rankings and errors as compute_scores followed by select_top_k or
 //            select_ratio, bit for bit, for every unit, scope and thread count.
-// Order:     (score, flat index), largest score first, then smallest index: all
-// units differ, so
+// Order:     (score, flat index), largest score first, then smallest index: all units differ, so
 //            that ties need no case of their own.
 // Algorithm: per ranking
-//            1. a stratified, jittered sample places three marks in that order:
-//            one where the k-th
-//               unit should be (the guess), and two that it lies between almost
-//               surely;
-//            2. one pass over the segments scores a block at a time in L1. What
-//            comes before the
-//               upper mark is masked for good; what lies between the marks is
-//               remembered as a candidate, and masked already where it comes
-//               before the guess;
-//            3. the candidates decide exactly; those on the wrong side of the
-//            guess are corrected. Where the sample misled (the k-th unit is not
-//            between the marks, or too many are), the ranking's weights are put
-//            back and histograms of the key bits find the threshold: two passes
-//            that count, one that masks, and part of one for ties.
-// Workspace: 1 bit per unit, 4 bytes per masked weight (to put it back), 12
-// bytes per candidate (at
-//            most 1/8 of the ranking's units + 131072), 120 bytes per segment of
-//            some 32768 weights, 1.5 MiB for the sample; 512 KiB per thread
-//            when the sample misled.
-// Errors:    as compute_scores and select_ratio; ABORTED when control asks for
-// it. The weights are
+//            1. a stratified, jittered sample places three marks in that order: one where the k-th
+//               unit should be (the guess), and two that it lies between almost surely;
+//            2. one pass over the segments scores a block at a time in L1. What comes before the
+//               upper mark is masked for good; what lies between the marks is remembered as a
+//               candidate, and masked already where it comes before the guess;
+//            3. the candidates decide exactly; those on the wrong side of the guess are corrected.
+//            Where the sample misled (the k-th unit is not between the marks, or too many are), the
+//            ranking's weights are put back and histograms of the key bits find the threshold:
+//            two passes that count, one that masks, and part of one for ties.
+// Workspace: 1 bit per unit, 4 bytes per masked weight (to put it back), 8 bytes per candidate (at
+//            most 1/8 of the ranking's units + 196608), some 150 bytes per segment of 32768
+//            weights, 2 MiB for the sample; 512 KiB per thread when the sample misled.
+// Errors:    as compute_scores and select_ratio; ABORTED when control asks for it. The weights are
 //            as before then, bit for bit.
 // Deterministic: yes; bit-identical on any thread count.
 #pragma once

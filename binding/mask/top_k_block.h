@@ -1,6 +1,5 @@
-// classify_block: where the scores of a block lie against the three marks of
-// mask_top_k. Shapes:    scores (count,), count <= kMaxUnits; masked and
-// inside: one bit per unit, LSB first,
+// classify_block: where the scores of a block lie against the three marks of mask_top_k.
+// Shapes:    scores (count,), count <= kMaxUnits; masked and inside: one bit per unit, LSB first,
 //            (count + 63) / 64 words, the bits beyond count 0.
 // Deterministic: yes.
 #pragma once

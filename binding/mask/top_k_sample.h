@@ -1,12 +1,9 @@
-// The marks of mask_top_k: where in the order (score, flat index) the k-th unit
-// should be, and two places that it lies between almost surely. Math:   strata
-// of equal size, a run of neighbouring units at a jittered (Philox) place in
-// each, so
-//         that no period in the data can deceive it. Runs are correlated, so
-//         the spread of the count is estimated from the counts per stratum, but
-//         never below the binomial one.
-// Source: bracketing by order statistics of a sample, Floyd and Rivest 1975
-// ("Expected time bounds
+// The marks of mask_top_k: where in the order (score, flat index) the k-th unit should be, and two
+// places that it lies between almost surely.
+// Math:   strata of equal size, a run of neighbouring units at a jittered (Philox) place in each,
+//         so that no period in the data can deceive it. Runs are correlated, so the spread of the
+//         count is estimated from the counts per stratum, but never below the binomial one.
+// Source: bracketing by order statistics of a sample, Floyd and Rivest 1975 ("Expected time bounds
 //         for selection", CACM 18).
 #pragma once
 

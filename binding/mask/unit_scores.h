@@ -1,10 +1,10 @@
-// The scores of a run of neighbouring units, straight from the run's data: what
-// compute_scores does tensor by tensor and mask_top_k block by block, so that
-// both give the same bits. Math:          mask/score.h. Shapes:        data
-// points to units * elements_per_unit values each, null where the program does
+// The scores of a run of neighbouring units, straight from the run's data: what compute_scores does
+// tensor by tensor and mask_top_k block by block, so that both give the same bits.
+// Math:          mask/score.h.
+// Shapes:        data points to units * elements_per_unit values each, null where the program does
 //                not read it (weight is always read); scores (units,).
-// Deterministic: yes; a unit's sum does not depend on where the run begins or
-// ends. Errors:        ARGUMENT on a missing input.
+// Deterministic: yes; a unit's sum does not depend on where the run begins or ends.
+// Errors:        ARGUMENT on a missing input.
 #pragma once
 
 #include <cstdint>
