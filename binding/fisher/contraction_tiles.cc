@@ -18,6 +18,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #undef HWY_TARGET_INCLUDE
@@ -327,7 +328,7 @@ class Panels {
 
 struct BlockRange {
   std::int64_t group = 0;
-  Range lanes, broadcasts;
+  Range lanes, broadcasts, taps;
 };
 
 // One item of parallel work: a range of weights over the whole batch.
@@ -336,6 +337,10 @@ class Block {
   Block(const Problem& problem, const BlockRange& range)
       : problem_(problem),
         group_(range.group),
+        first_tap_(range.taps.first),
+        taps_(std::span(problem.taps)
+                  .subspan(static_cast<std::size_t>(range.taps.first),
+                           static_cast<std::size_t>(range.taps.count))),
         lanes_(problem.lanes(), group_, steps(range.lanes, 2 * problem.width), problem.width,
                problem.chunk),
         broadcasts_(problem.broadcasts(), group_, steps(range.broadcasts, kPanelBroadcasts), 1,
@@ -363,9 +368,7 @@ class Block {
   }
 
  private:
-  [[nodiscard]] std::int64_t taps() const {
-    return static_cast<std::int64_t>(problem_.taps.size());
-  }
+  [[nodiscard]] std::int64_t taps() const { return static_cast<std::int64_t>(taps_.size()); }
   // Totals of one lane panel at one kernel position.
   [[nodiscard]] std::int64_t tap_step(std::size_t l) const {
     return lanes_.width(l) * bcast_count_;
@@ -389,7 +392,7 @@ class Block {
     if (samples <= 0) return next_.begin({}, {}, 1);
     std::int64_t calls = 0;  // of one tile and sample
     std::int64_t tile_count = 0;
-    for (const Tap& tap : problem_.taps) {
+    for (const Tap& tap : taps_) {
       calls += tap.rows * ((tap.cols + kPrefetchPositions - 1) / kPrefetchPositions);
     }
     for (const std::vector<Range>& tiles : tiles_) {
@@ -405,7 +408,7 @@ class Block {
     broadcasts_.load(first, samples);
     for (std::size_t l = 0; l < lanes_.size(); ++l) {
       double* totals = totals_ + lane_totals_[l];
-      for (const Tap& tap : problem_.taps) {
+      for (const Tap& tap : taps_) {
         if (tap.rows > 0 && tap.cols > 0) run_tap(tap, samples, l, totals);
         totals += tap_step(l);
       }
@@ -459,17 +462,19 @@ class Block {
     }
   }
 
-  // Of the weight at the first kernel position.
+  // Of the weight at the block's first kernel position.
   [[nodiscard]] std::int64_t flat_index(std::int64_t lane, std::int64_t bcast) const {
     const std::int64_t in = problem_.input.per_group;
     const std::int64_t o =
         group_ * problem_.output.per_group + (problem_.lanes_are_outputs ? lane : bcast);
     const std::int64_t i = problem_.lanes_are_outputs ? bcast : lane;
-    return (o * in + i) * taps();
+    return (o * in + i) * static_cast<std::int64_t>(problem_.taps.size()) + first_tap_;
   }
 
   const Problem& problem_;
   std::int64_t group_;
+  std::int64_t first_tap_;
+  std::span<const Tap> taps_;
   Panels lanes_, broadcasts_;
   Prefetcher next_;
   std::vector<std::vector<Range>> tiles_;  // by broadcast panel
@@ -479,39 +484,57 @@ class Block {
   double* totals_ = nullptr;  // by lane panel, kernel position, broadcast, lane
 };
 
-// Blocks that fit the cache, enough of them for every thread to be busy to the end. How the weights
-// are cut changes no sum.
-std::vector<BlockRange> make_blocks(const Problem& problem) {
+// How many channels and kernel positions a block has at most.
+struct BlockSize {
+  std::int64_t lanes = 1, broadcasts = 1, taps = 1;
+};
+
+std::int64_t block_count(const Problem& problem, const BlockSize& most) {
+  return problem.form.groups * ceil_divide(problem.lanes().per_group, most.lanes) *
+         ceil_divide(problem.broadcasts().per_group, most.broadcasts) *
+         ceil_divide(static_cast<std::int64_t>(problem.taps.size()), most.taps);
+}
+
+// One part more, none smaller than `least`; false where there is nothing left to cut.
+bool cut(std::int64_t whole, std::int64_t least, std::int64_t& most) {
+  if (most <= least) return false;
+  most = std::max(std::min(ceil_divide(whole, ceil_divide(whole, most) + 1), most - 1), least);
+  return true;
+}
+
+// Blocks that fit the cache; few ones are a multiple of the threads, so that all of them are busy
+// to the end. How the weights are cut changes no sum.
+BlockSize block_size(const Problem& problem) {
   const std::int64_t lanes = problem.lanes().per_group;
   const std::int64_t bcasts = problem.broadcasts().per_group;
-  const auto tap_count = static_cast<std::int64_t>(problem.taps.size());
+  const auto taps = static_cast<std::int64_t>(problem.taps.size());
   const std::int64_t step = 2 * problem.width;
   const std::int64_t threads = thread_count();
-  std::int64_t lane_most = std::min(kMostLanes, ceil_divide(lanes, step) * step);
-  if (tap_count > 1) lane_most = std::min(lane_most, kMostLanes / 2);
-  std::int64_t bcast_most =
-      std::max(kBlockWeights / (lane_most * tap_count) / kPanelBroadcasts, std::int64_t{1}) *
-      kPanelBroadcasts;
-  bcast_most = std::min(bcast_most, bcasts);
-  const auto count = [&] {
-    return problem.form.groups * ceil_divide(lanes, lane_most) * ceil_divide(bcasts, bcast_most);
-  };
-  // Few blocks must be a multiple of the threads.
-  while (count() < 8 * threads && count() % threads != 0) {
-    if (bcast_most > kPanelBroadcasts) {
-      const std::int64_t parts = ceil_divide(bcasts, bcast_most) + 1;
-      bcast_most = std::max(ceil_divide(bcasts, parts), kPanelBroadcasts);
-    } else if (lane_most > step) {
-      lane_most -= step;
-    } else {
+  BlockSize most{std::min(taps > 1 ? kMostLanes / 2 : kMostLanes, ceil_divide(lanes, step) * step),
+                 1, taps};
+  const std::int64_t panels = kBlockWeights / (most.lanes * taps) / kPanelBroadcasts;
+  most.broadcasts = std::min(std::max<std::int64_t>(panels, 1) * kPanelBroadcasts, bcasts);
+  while (block_count(problem, most) < 8 * threads && block_count(problem, most) % threads != 0) {
+    if (cut(bcasts, kMostBroadcasts, most.broadcasts)) continue;
+    if (most.lanes > step) {
+      most.lanes -= step;
+    } else if (!cut(taps, 1, most.taps)) {
       break;
     }
   }
+  return most;
+}
+
+std::vector<BlockRange> make_blocks(const Problem& problem) {
+  const BlockSize most = block_size(problem);
+  const auto taps = static_cast<std::int64_t>(problem.taps.size());
   std::vector<BlockRange> blocks;
   for (std::int64_t group = 0; group < problem.form.groups; ++group) {
-    for (const Range& lane_range : steps({0, lanes}, lane_most)) {
-      for (const Range& bcast_range : split({0, bcasts}, bcast_most)) {
-        blocks.push_back({group, lane_range, bcast_range});
+    for (const Range& lanes : steps({0, problem.lanes().per_group}, most.lanes)) {
+      for (const Range& bcasts : split({0, problem.broadcasts().per_group}, most.broadcasts)) {
+        for (const Range& tap_range : split({0, taps}, most.taps)) {
+          blocks.push_back({group, lanes, bcasts, tap_range});
+        }
       }
     }
   }
