@@ -24,6 +24,7 @@ namespace {
 constexpr std::int64_t kBuckets = 1 << 16;
 constexpr std::int64_t kLeastCandidates = 1 << 17;  // a quick amount whatever the ranking's size
 constexpr PhiloxKey kJitter{0x746f706b, 0};         // any fixed key: results do not depend on it
+constexpr std::int64_t kSampledShare = 64;          // of the units, 1/64 at most
 constexpr std::int64_t kSampleAhead = 8;            // strata to prefetch ahead
 
 using Histogram = std::vector<std::int64_t>;
@@ -234,7 +235,7 @@ class TopKRanker {
     if (ranking_.units <= job_.tuning.least_sampled) return {};  // all are candidates
     const std::int64_t run = job_.tuning.run;
     const std::int64_t strata =
-        std::clamp<std::int64_t>(ranking_.units / (16 * run), 1, job_.tuning.strata);
+        std::clamp<std::int64_t>(ranking_.units / (kSampledShare * run), 1, job_.tuning.strata);
     std::vector<TopKSampled> sampled(static_cast<std::size_t>(strata * run));
     std::vector<std::int64_t> lengths(static_cast<std::size_t>(strata));
     parallel_for(strata, 256, [&](std::int64_t begin, std::int64_t end) {
