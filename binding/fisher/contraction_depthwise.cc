@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "fisher/vector_targets.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "fisher/contraction_depthwise.cc"
 #include <hwy/foreach_target.h>  // must come before highway.h

@@ -21,6 +21,8 @@
 #include <span>
 #include <vector>
 
+#include "fisher/vector_targets.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "fisher/contraction_tiles.cc"
 #include <hwy/foreach_target.h>  // must come before highway.h
