@@ -56,6 +56,17 @@ no_places() {
   return $status
 }
 
+# The vector kernels of other machines' instruction sets cannot run here, but they can be compiled.
+neon() {
+  local compiler=aarch64-linux-gnu-g++-12 rooms="" file
+  for file in core graph ops fisher; do rooms="$rooms -Ibuild/rooms/$file"; done
+  for file in binding/fisher/contraction_tiles.cc binding/fisher/contraction_depthwise.cc; do
+    # shellcheck disable=SC2086
+    "$compiler" -std=c++20 -O2 -Wall -Wextra -Wconversion -Werror $rooms -idirafter /usr/include -S "$file" -o - |
+      grep -q fmla || return
+  done
+}
+
 # Before setup, whose build writes what is stale.
 check generated node scripts/gen.mjs --check
 scripts/setup.sh --lint || exit
@@ -64,6 +75,7 @@ check types types
 check imports node scripts/check-imports.mjs
 check places no_places
 check clang-format clang_format
+check neon neon
 check clang-tidy scripts/tidy.sh
 
 if [ ${#failed[@]} -gt 0 ]; then

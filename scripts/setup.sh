@@ -59,6 +59,7 @@ find_missing() {
     package clang-format-19 have clang-format-19
     package clang-tidy-19 have clang-tidy-19
     package git have git
+    package g++-12-aarch64-linux-gnu have aarch64-linux-gnu-g++-12
   fi
 }
 
