@@ -145,7 +145,8 @@ Case make_case(Random& random, const std::vector<Shape>& shapes, Kind kind, Unit
 }
 
 bool same_bits(const Floats& a, const Floats& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  if (a.size() != b.size()) return false;
+  return a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 std::vector<Floats> scores_of(const ScoreProgram& program, const ScoreSettings& settings,
