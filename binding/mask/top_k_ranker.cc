@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <mutex>
@@ -146,7 +147,8 @@ class TopKRanker {
   // Returns false when there are NaNs: nothing is decided then.
   bool run(std::int64_t k) {
     ranking_.asked = k;
-    stream(k == 0 ? TopKBracket{kBeforeAll, kBeforeAll, kBeforeAll} : bracket_for(k));
+    bracket_ = k == 0 ? TopKBracket{kBeforeAll, kBeforeAll, kBeforeAll} : bracket_for(k);
+    stream(bracket_);
     work_.passes = 1.0;
     for (const Segment& segment : segments_) work_.candidates += segment.inside;
     if (!given_up_) note_eligible();
@@ -392,64 +394,119 @@ class TopKRanker {
     if (ranking_.masked == 0) return certain == 0;
     const std::int64_t wanted = ranking_.masked - certain;
     if (wanted <= 0 || wanted > inside) return false;
-    const auto [threshold, ties] = last_candidate(wanted);
-    ranking_.threshold = score_of_key(threshold);
-    correct(threshold, ties);
+    const LastCandidate last = last_candidate(wanted);
+    ranking_.threshold = score_of_key(last.key);
+    correct(last);
     return true;
   }
 
-  // The key of the wanted-th candidate, and how many with that key are wanted.
-  [[nodiscard]] std::pair<std::uint32_t, std::int64_t> last_candidate(std::int64_t wanted) const {
-    // All of the masked ones come before all others, so that one side is enough to look at.
-    std::int64_t masked = 0;
-    for (const Segment& segment : segments_) masked += segment.guessed;
-    const bool among_masked = wanted <= masked;
-    std::vector<std::uint32_t> keys;
-    keys.reserve(static_cast<std::size_t>(among_masked ? masked : work_.candidates - masked));
-    for (const Segment& segment : segments_) {
-      for (const Candidate& candidate : segment.candidates) {
-        if ((candidate.masked != 0) == among_masked) keys.push_back(candidate.key);
-      }
+  // What a candidate's key says in a histogram of few buckets over the bracket's keys.
+  struct KeyBuckets {
+    static constexpr int kBits = 12;
+    std::uint32_t least = 0;
+    int shift = 0;
+
+    [[nodiscard]] std::size_t of(std::uint32_t key) const {
+      return static_cast<std::size_t>((key - least) >> shift);
     }
-    const std::int64_t rank = among_masked ? wanted : wanted - masked;
-    const auto nth = keys.begin() + static_cast<std::ptrdiff_t>(rank - 1);
-    std::nth_element(keys.begin(), nth, keys.end(), std::greater<>());
-    const std::uint32_t threshold = *nth;
-    const auto above = std::count_if(keys.begin(), nth, [&](auto key) { return key > threshold; });
-    // Masked ones of the same key (ties that the guess cut through) are wanted as well.
-    std::int64_t ties = rank - above;
-    if (!among_masked) ties += masked_with_key(threshold);
-    return {threshold, ties};
+  };
+
+  [[nodiscard]] KeyBuckets candidate_buckets() const {
+    const std::uint32_t least = bracket_.low.key;
+    const std::uint32_t span = bracket_.high.key - least;
+    return {least, std::max(static_cast<int>(std::bit_width(span)) - KeyBuckets::kBits, 0)};
   }
 
-  [[nodiscard]] std::int64_t masked_with_key(std::uint32_t key) const {
-    std::int64_t count = 0;
-    for (const Segment& segment : segments_) {
-      for (const Candidate& candidate : segment.candidates) {
-        count += candidate.masked != 0 && candidate.key == key ? 1 : 0;
-      }
-    }
-    return count;
-  }
-
-  // Candidates are masked where their key is above the threshold, and the first `ties` equal ones.
-  void correct(std::uint32_t threshold, std::int64_t ties) {
-    std::vector<std::int64_t> quota(segments_.size(), 0);
-    for (std::size_t i = 0; i < segments_.size() && ties > 0; ++i) {
-      for (const Candidate& candidate : segments_[i].candidates) {
-        quota[i] += candidate.key == threshold ? 1 : 0;
-      }
-      quota[i] = std::min(quota[i], ties);
-      ties -= quota[i];
-    }
+  // body(first segment, end), in parallel.
+  void for_segment_runs(const std::function<void(std::size_t, std::size_t)>& body) const {
     parallel_for(static_cast<std::int64_t>(segments_.size()), 64,
                  [&](std::int64_t begin, std::int64_t end) {
-                   std::vector<TopKCorrection> corrections;
-                   for (std::int64_t i = begin; i < end; ++i) {
-                     const auto item = static_cast<std::size_t>(i);
-                     correct_segment(segments_[item], threshold, quota[item], corrections);
-                   }
+                   body(static_cast<std::size_t>(begin), static_cast<std::size_t>(end));
                  });
+  }
+
+  [[nodiscard]] Histogram count_candidates(const KeyBuckets& buckets) const {
+    Histogram total(std::size_t{1} << KeyBuckets::kBits, 0);
+    std::mutex mutex;
+    for_segment_runs([&](std::size_t begin, std::size_t end) {
+      Histogram own(total.size(), 0);
+      for (std::size_t i = begin; i < end; ++i) {
+        for (const Candidate& candidate : segments_[i].candidates) ++own[buckets.of(candidate.key)];
+      }
+      const std::lock_guard lock(mutex);
+      std::transform(total.begin(), total.end(), own.begin(), total.begin(), std::plus<>());
+    });
+    return total;
+  }
+
+  // In no particular order.
+  [[nodiscard]] std::vector<std::uint32_t> candidates_in(const KeyBuckets& buckets,
+                                                         std::size_t bucket) const {
+    std::vector<std::uint32_t> keys;
+    std::mutex mutex;
+    for_segment_runs([&](std::size_t begin, std::size_t end) {
+      std::vector<std::uint32_t> own;
+      for (std::size_t i = begin; i < end; ++i) {
+        for (const Candidate& candidate : segments_[i].candidates) {
+          if (buckets.of(candidate.key) == bucket) own.push_back(candidate.key);
+        }
+      }
+      const std::lock_guard lock(mutex);
+      keys.insert(keys.end(), own.begin(), own.end());
+    });
+    return keys;
+  }
+
+  struct LastCandidate {
+    std::uint32_t key = 0;
+    std::int64_t wanted = 0;  // how many with that key are to be masked
+    std::int64_t count = 0;   // how many have it
+  };
+
+  // The wanted-th candidate's key.
+  [[nodiscard]] LastCandidate last_candidate(std::int64_t wanted) const {
+    const KeyBuckets buckets = candidate_buckets();
+    const Histogram counts = count_candidates(buckets);
+    std::size_t bucket = counts.size() - 1;
+    for (; counts[bucket] < wanted; --bucket) wanted -= counts[bucket];
+    if (buckets.shift == 0) {
+      return {buckets.least + static_cast<std::uint32_t>(bucket), wanted, counts[bucket]};
+    }
+    std::vector<std::uint32_t> keys = candidates_in(buckets, bucket);
+    const auto nth = keys.begin() + static_cast<std::ptrdiff_t>(wanted - 1);
+    std::nth_element(keys.begin(), nth, keys.end(), std::greater<>());
+    const std::uint32_t key = *nth;
+    const auto above = std::count_if(keys.begin(), nth, [&](auto other) { return other > key; });
+    return {key, wanted - above, std::count(keys.begin(), keys.end(), key)};
+  }
+
+  // Candidates are masked where their key is above the last one's, and the first `wanted` equal
+  // ones.
+  void correct(const LastCandidate& last) {
+    std::vector<std::int64_t> quota(segments_.size(), last.count);
+    if (last.wanted < last.count) share_ties(last, quota);
+    for_segment_runs([&](std::size_t begin, std::size_t end) {
+      std::vector<TopKCorrection> corrections;
+      for (std::size_t i = begin; i < end; ++i) {
+        correct_segment(segments_[i], last.key, quota[i], corrections);
+      }
+    });
+  }
+
+  // In order of the segments.
+  void share_ties(const LastCandidate& last, std::vector<std::int64_t>& quota) const {
+    for_segment_runs([&](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin; i < end; ++i) {
+        const auto& candidates = segments_[i].candidates;
+        quota[i] = std::count_if(candidates.begin(), candidates.end(),
+                                 [&](const Candidate& c) { return c.key == last.key; });
+      }
+    });
+    std::int64_t left = last.wanted;
+    for (std::int64_t& ties : quota) {
+      ties = std::min(ties, left);
+      left -= ties;
+    }
   }
 
   void correct_segment(Segment& segment, std::uint32_t threshold, std::int64_t ties,
@@ -620,6 +677,7 @@ class TopKRanker {
   std::vector<KeepMask>& masks_;
   std::vector<Segment> segments_;
   Ranking ranking_;
+  TopKBracket bracket_;
   TopKWork work_;
   std::int64_t nan_count_ = 0;
   bool given_up_ = false;
