@@ -166,6 +166,20 @@ class Plain:
         loss_of(self.model(self.x), self.labels).backward()
 
 
+class Training:
+    """A training step: batch statistics, mean loss, SGD with momentum."""
+
+    def __init__(self, name, size, channels_last=False):
+        self.plain = Plain(name, size, channels_last)
+        self.plain.model.train()
+        self.optimizer = torch.optim.SGD(self.plain.model.parameters(), lr=1e-4, momentum=0.9)
+
+    def __call__(self):
+        self.optimizer.zero_grad()
+        (loss_of(self.plain.model(self.plain.x), self.plain.labels) / len(self.plain.labels)).backward()
+        self.optimizer.step()
+
+
 class Vmap:
     """The exact per-sample Fisher by torch.func: per-sample gradients, squared, summed."""
 
@@ -212,8 +226,14 @@ def row_of(name, works, options):
     report = ours(name, options)
     row["our forward + backward"] = report["forwardBackward"]["samplesPerSecond"]
     row["our Fisher"] = report["fisher"]["samplesPerSecond"]
-    fastest = max(row[key] for key in works if key.startswith("plain"))
-    row["time of our Fisher / plain"] = fastest / row["our Fisher"]
+    row["our training step"] = report["trainingStep"]["samplesPerSecond"]
+
+    def fastest(kind):
+        return max(row[key] for key in works if key.startswith(kind))
+
+    row["time of our Fisher / plain"] = row["plain"] / row["our Fisher"]
+    row["time of our Fisher / faster plain"] = fastest("plain") / row["our Fisher"]
+    row["time of our training / faster theirs"] = fastest("training") / row["our training step"]
     if options.vmap:
         row["time of our Fisher / vmap"] = row["vmap"] / row["our Fisher"]
     memory = report["fisherOverForwardBackward"]["peakRssAboveStart"]
@@ -224,9 +244,10 @@ def row_of(name, works, options):
 
 
 def compare(name, options):
-    works = {"plain": Plain(name, options.batch)}
+    works = {"plain": Plain(name, options.batch), "training": Training(name, options.batch)}
     if name != "gpt6":
         works["plain, channels-last"] = Plain(name, options.batch, True)
+        works["training, channels-last"] = Training(name, options.batch, True)
     if options.vmap:
         works["vmap"] = Vmap(name, options.batch)
     for work in works.values():
@@ -244,7 +265,7 @@ def show(name, result, options):
     for key, value in result["median"].items():
         values = [row[key] for row in result["rounds"]]
         form = ".3g" if value < 10 else ".1f"
-        print(f"  {key:32} {value:10{form}}   ({min(values):{form}} to {max(values):{form}})")
+        print(f"  {key:38} {value:10{form}}   ({min(values):{form}} to {max(values):{form}})")
     sys.stdout.flush()
 
 
