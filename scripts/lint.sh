@@ -62,8 +62,9 @@ neon() {
   for file in core graph ops fisher; do rooms="$rooms -Ibuild/rooms/$file"; done
   for file in binding/fisher/contraction_tiles.cc binding/fisher/contraction_depthwise.cc; do
     # shellcheck disable=SC2086
-    "$compiler" -std=c++20 -O2 -Wall -Wextra -Wconversion -Werror $rooms -idirafter /usr/include -S "$file" -o - |
-      grep -q fmla || return
+    "$compiler" -std=c++20 -O2 -Wall -Wextra -Wconversion -Werror $rooms -idirafter /usr/include -S "$file" \
+      -o build/neon.s || return
+    grep -q fmla build/neon.s || return
   done
 }
 

@@ -74,7 +74,7 @@ HWY_INLINE void tile_samples(const TilePass& pass, const float* lane_base, const
     }
     for (int i = 0; i < kSums; ++i) squares[i] = hn::MulAdd(sum[i], sum[i], squares[i]);
   }
-  HWY_ALIGN float rounded[kSums * HWY_MAX_BYTES / sizeof(float)];
+  HWY_ALIGN float rounded[std::size_t{kSums} * HWY_MAX_BYTES / sizeof(float)];
   for (int i = 0; i < kSums; ++i) hn::Store(squares[i], d, rounded + i * width);
   for (std::int64_t i = 0; i < kSums * width; ++i) totals[i] += static_cast<double>(rounded[i]);
 }

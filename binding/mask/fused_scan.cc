@@ -39,33 +39,33 @@ struct Vectors {
   return _mm512_mask_mov_ps(result, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), a);
 }
 
-template <ScoreOp Op, std::size_t Depth>
+template <ScoreOp kOp, std::size_t kDepth>
 [[gnu::always_inline]] inline void step(const Vectors& in, float constant, Vector* stack) {
   using enum ScoreOp;
-  if constexpr (Op == kForgetFisher) stack[Depth] = in.forget;
-  if constexpr (Op == kRemainFisher) stack[Depth] = in.remain;
-  if constexpr (Op == kWeight) stack[Depth] = in.weight;
-  if constexpr (Op == kForgetGradient) stack[Depth] = in.gradient;
-  if constexpr (Op == kConstant) stack[Depth] = _mm512_set1_ps(constant);
-  if constexpr (Op == kSqrt) {
+  if constexpr (kOp == kForgetFisher) stack[kDepth] = in.forget;
+  if constexpr (kOp == kRemainFisher) stack[kDepth] = in.remain;
+  if constexpr (kOp == kWeight) stack[kDepth] = in.weight;
+  if constexpr (kOp == kForgetGradient) stack[kDepth] = in.gradient;
+  if constexpr (kOp == kConstant) stack[kDepth] = _mm512_set1_ps(constant);
+  if constexpr (kOp == kSqrt) {
     // The unmasked form trips GCC 12 over its own undefined operand
     // (-Wmaybe-uninitialized).
-    stack[Depth - 1] = _mm512_maskz_sqrt_ps(0xFFFF, stack[Depth - 1]);
+    stack[kDepth - 1] = _mm512_maskz_sqrt_ps(0xFFFF, stack[kDepth - 1]);
   }
-  if constexpr (Op == kAbs) stack[Depth - 1] = bits_and(stack[Depth - 1], 0x7FFFFFFFU);
-  if constexpr (Op == kNeg) {
-    stack[Depth - 1] = _mm512_castsi512_ps(_mm512_xor_epi32(
-        _mm512_castps_si512(stack[Depth - 1]), _mm512_set1_epi32(static_cast<int>(0x80000000U))));
+  if constexpr (kOp == kAbs) stack[kDepth - 1] = bits_and(stack[kDepth - 1], 0x7FFFFFFFU);
+  if constexpr (kOp == kNeg) {
+    stack[kDepth - 1] = _mm512_castsi512_ps(_mm512_xor_epi32(
+        _mm512_castps_si512(stack[kDepth - 1]), _mm512_set1_epi32(static_cast<int>(0x80000000U))));
   }
-  if constexpr (Op >= kAdd && Op != kSqrt && Op != kAbs && Op != kNeg) {
-    static_assert(Op != kMin);
-    Vector& a = stack[Depth - 2];
-    const Vector b = stack[Depth - 1];
-    if constexpr (Op == kAdd) a = _mm512_add_ps(a, b);
-    if constexpr (Op == kSub) a = _mm512_sub_ps(a, b);
-    if constexpr (Op == kMul) a = _mm512_mul_ps(a, b);
-    if constexpr (Op == kDiv) a = _mm512_div_ps(a, b);
-    if constexpr (Op == kMax) a = maximum(a, b);
+  if constexpr (kOp >= kAdd && kOp != kSqrt && kOp != kAbs && kOp != kNeg) {
+    static_assert(kOp != kMin);
+    Vector& a = stack[kDepth - 2];
+    const Vector b = stack[kDepth - 1];
+    if constexpr (kOp == kAdd) a = _mm512_add_ps(a, b);
+    if constexpr (kOp == kSub) a = _mm512_sub_ps(a, b);
+    if constexpr (kOp == kMul) a = _mm512_mul_ps(a, b);
+    if constexpr (kOp == kDiv) a = _mm512_div_ps(a, b);
+    if constexpr (kOp == kMax) a = maximum(a, b);
   }
 }
 
@@ -75,11 +75,11 @@ constexpr std::size_t depth_after(ScoreOp op, std::size_t depth) {
   return op == kSqrt || op == kAbs || op == kNeg ? depth : depth - 1;
 }
 
-template <std::size_t Index, std::size_t Depth, ScoreOp Op, ScoreOp... Rest>
+template <std::size_t kIndex, std::size_t kDepth, ScoreOp kOp, ScoreOp... kRest>
 [[gnu::always_inline]] inline void steps(const Vectors& in, const float* constants, Vector* stack) {
-  step<Op, Depth>(in, constants[Index], stack);
-  if constexpr (sizeof...(Rest) > 0) {
-    steps<Index + 1, depth_after(Op, Depth), Rest...>(in, constants, stack);
+  step<kOp, kDepth>(in, constants[kIndex], stack);
+  if constexpr (sizeof...(kRest) > 0) {
+    steps<kIndex + 1, depth_after(kOp, kDepth), kRest...>(in, constants, stack);
   }
 }
 
@@ -97,27 +97,27 @@ struct Found {
 
 // 16 elements from `i` on, of which `valid` count; their bits go to bit `part`
 // of the words.
-template <ScoreOp... Ops>
+template <ScoreOp... kOps>
 [[gnu::always_inline]] inline void sixteen(const float* constants, const ScoreInputs& in,
                                            const Bounds& bounds, std::int64_t i, __mmask16 valid,
                                            int part, float* scores, Found& found) {
   using enum ScoreOp;
   Vectors data{};
   data.weight = _mm512_maskz_loadu_ps(valid, in.weight + i);
-  if constexpr (((Ops == kForgetFisher) || ...)) {
+  if constexpr (((kOps == kForgetFisher) || ...)) {
     data.forget =
         _mm512_div_ps(_mm512_maskz_loadu_ps(valid, in.forget_sums + i), bounds.forget_count);
   }
-  if constexpr (((Ops == kRemainFisher) || ...)) {
+  if constexpr (((kOps == kRemainFisher) || ...)) {
     data.remain =
         _mm512_div_ps(_mm512_maskz_loadu_ps(valid, in.remain_sums + i), bounds.remain_count);
   }
-  if constexpr (((Ops == kForgetGradient) || ...)) {
+  if constexpr (((kOps == kForgetGradient) || ...)) {
     data.gradient = _mm512_div_ps(_mm512_maskz_loadu_ps(valid, in.forget_gradient_sums + i),
                                   bounds.forget_count);
   }
   Vector stack[4];
-  steps<0, 0, Ops...>(data, constants, stack);
+  steps<0, 0, kOps...>(data, constants, stack);
   const __mmask16 zero = _mm512_cmp_ps_mask(data.weight, _mm512_setzero_ps(), _CMP_EQ_OQ);
   const Vector score = _mm512_mask_mov_ps(stack[0], zero, bounds.not_eligible);
   _mm512_mask_storeu_ps(scores + i, valid, score);
@@ -138,7 +138,7 @@ template <ScoreOp... Ops>
   block.inside[w] = found.low & ~found.high;
 }
 
-template <ScoreOp... Ops>
+template <ScoreOp... kOps>
 void scan(const float* constants, const ScoreInputs& given, std::int64_t count,
           const TopKMarks& marks, float* scores, TopKBlock& block) {
   const ScoreInputs in = given;  // a copy, so that no store can change it
@@ -148,15 +148,15 @@ void scan(const float* constants, const ScoreInputs& given, std::int64_t count,
                       _mm512_set1_ps(-std::numeric_limits<float>::infinity()),
                       _mm512_set1_ps(in.forget_count),
                       _mm512_set1_ps(in.remain_count)};
-  float copies[sizeof...(Ops)];
-  for (std::size_t i = 0; i < sizeof...(Ops); ++i) copies[i] = constants[i];
+  float copies[sizeof...(kOps)];
+  for (std::size_t i = 0; i < sizeof...(kOps); ++i) copies[i] = constants[i];
   std::int64_t first = 0;
   for (; first + 64 <= count; first += 64) {
     Found found;
-    sixteen<Ops...>(copies, in, bounds, first, 0xFFFF, 0, scores, found);
-    sixteen<Ops...>(copies, in, bounds, first + 16, 0xFFFF, 16, scores, found);
-    sixteen<Ops...>(copies, in, bounds, first + 32, 0xFFFF, 32, scores, found);
-    sixteen<Ops...>(copies, in, bounds, first + 48, 0xFFFF, 48, scores, found);
+    sixteen<kOps...>(copies, in, bounds, first, 0xFFFF, 0, scores, found);
+    sixteen<kOps...>(copies, in, bounds, first + 16, 0xFFFF, 16, scores, found);
+    sixteen<kOps...>(copies, in, bounds, first + 32, 0xFFFF, 32, scores, found);
+    sixteen<kOps...>(copies, in, bounds, first + 48, 0xFFFF, 48, scores, found);
     note(found, first / 64, block);
   }
   if (first == count) return;
@@ -164,7 +164,7 @@ void scan(const float* constants, const ScoreInputs& given, std::int64_t count,
   for (int part = 0; first + part < count; part += 16) {
     const std::int64_t left = count - first - part;
     const auto valid = static_cast<__mmask16>(left >= 16 ? 0xFFFF : (1 << left) - 1);
-    sixteen<Ops...>(copies, in, bounds, first + part, valid, part, scores, found);
+    sixteen<kOps...>(copies, in, bounds, first + part, valid, part, scores, found);
   }
   note(found, first / 64, block);
 }
@@ -181,7 +181,7 @@ struct Entry {
 
 using enum ScoreOp;
 constexpr Entry kScans[] = {
-#define FM_FUSED_CRITERION(name, ...) {FusedProgram::name, scan<__VA_ARGS__>},
+#define FM_FUSED_CRITERION(constant, name, ...) {FusedProgram::constant, scan<__VA_ARGS__>},
 #include "mask/fused_criteria.def"
 #undef FM_FUSED_CRITERION
 };

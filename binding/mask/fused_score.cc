@@ -21,30 +21,30 @@ struct Element {
 
 using Stack = std::array<float, 4>;  // no criterion goes deeper; step() checks
 
-template <ScoreOp Op, std::size_t Depth>
+template <ScoreOp kOp, std::size_t kDepth>
 FM_INLINE_IN_CLONES void step(const Element& element, float constant, Stack& stack) {
-  if constexpr (Op <= ScoreOp::kUniform) {
-    static_assert(Depth < std::tuple_size_v<Stack> && Op != ScoreOp::kUniform);
-    if constexpr (Op == ScoreOp::kForgetFisher) stack[Depth] = element.forget;
-    if constexpr (Op == ScoreOp::kRemainFisher) stack[Depth] = element.remain;
-    if constexpr (Op == ScoreOp::kWeight) stack[Depth] = element.weight;
-    if constexpr (Op == ScoreOp::kForgetGradient) stack[Depth] = element.gradient;
-    if constexpr (Op == ScoreOp::kConstant) stack[Depth] = constant;
-  } else if constexpr (Op == ScoreOp::kSqrt) {
-    stack[Depth - 1] = std::sqrt(stack[Depth - 1]);
-  } else if constexpr (Op == ScoreOp::kAbs) {
-    stack[Depth - 1] = std::fabs(stack[Depth - 1]);
-  } else if constexpr (Op == ScoreOp::kNeg) {
-    stack[Depth - 1] = -stack[Depth - 1];
+  if constexpr (kOp <= ScoreOp::kUniform) {
+    static_assert(kDepth < std::tuple_size_v<Stack> && kOp != ScoreOp::kUniform);
+    if constexpr (kOp == ScoreOp::kForgetFisher) stack[kDepth] = element.forget;
+    if constexpr (kOp == ScoreOp::kRemainFisher) stack[kDepth] = element.remain;
+    if constexpr (kOp == ScoreOp::kWeight) stack[kDepth] = element.weight;
+    if constexpr (kOp == ScoreOp::kForgetGradient) stack[kDepth] = element.gradient;
+    if constexpr (kOp == ScoreOp::kConstant) stack[kDepth] = constant;
+  } else if constexpr (kOp == ScoreOp::kSqrt) {
+    stack[kDepth - 1] = std::sqrt(stack[kDepth - 1]);
+  } else if constexpr (kOp == ScoreOp::kAbs) {
+    stack[kDepth - 1] = std::fabs(stack[kDepth - 1]);
+  } else if constexpr (kOp == ScoreOp::kNeg) {
+    stack[kDepth - 1] = -stack[kDepth - 1];
   } else {
-    float& a = stack[Depth - 2];
-    const float b = stack[Depth - 1];
-    if constexpr (Op == ScoreOp::kAdd) a = a + b;
-    if constexpr (Op == ScoreOp::kSub) a = a - b;
-    if constexpr (Op == ScoreOp::kMul) a = a * b;
-    if constexpr (Op == ScoreOp::kDiv) a = a / b;
-    if constexpr (Op == ScoreOp::kMax) a = score_maximum(a, b);
-    if constexpr (Op == ScoreOp::kMin) a = score_minimum(a, b);
+    float& a = stack[kDepth - 2];
+    const float b = stack[kDepth - 1];
+    if constexpr (kOp == ScoreOp::kAdd) a = a + b;
+    if constexpr (kOp == ScoreOp::kSub) a = a - b;
+    if constexpr (kOp == ScoreOp::kMul) a = a * b;
+    if constexpr (kOp == ScoreOp::kDiv) a = a / b;
+    if constexpr (kOp == ScoreOp::kMax) a = score_maximum(a, b);
+    if constexpr (kOp == ScoreOp::kMin) a = score_minimum(a, b);
   }
 }
 
@@ -53,22 +53,22 @@ constexpr std::size_t depth_after(ScoreOp op, std::size_t depth) {
   return op == ScoreOp::kSqrt || op == ScoreOp::kAbs || op == ScoreOp::kNeg ? depth : depth - 1;
 }
 
-template <std::size_t Index, std::size_t Depth, ScoreOp Op, ScoreOp... Rest>
+template <std::size_t kIndex, std::size_t kDepth, ScoreOp kOp, ScoreOp... kRest>
 FM_INLINE_IN_CLONES void steps(const Element& element, const float* constants, Stack& stack) {
-  step<Op, Depth>(element, constants[Index], stack);
-  if constexpr (sizeof...(Rest) > 0) {
-    steps<Index + 1, depth_after(Op, Depth), Rest...>(element, constants, stack);
+  step<kOp, kDepth>(element, constants[kIndex], stack);
+  if constexpr (sizeof...(kRest) > 0) {
+    steps<kIndex + 1, depth_after(kOp, kDepth), kRest...>(element, constants, stack);
   }
 }
 
-template <bool ExcludeZeroWeights, ScoreOp... Ops>
+template <bool kExcludeZeroWeights, ScoreOp... kOps>
 FM_INLINE_IN_CLONES void loop(const float* __restrict given, const ScoreInputs& in,
                               std::int64_t count, float* __restrict scores) {
-  constexpr bool kReadsForget = ((Ops == ScoreOp::kForgetFisher) || ...);
-  constexpr bool kReadsRemain = ((Ops == ScoreOp::kRemainFisher) || ...);
-  constexpr bool kReadsGradient = ((Ops == ScoreOp::kForgetGradient) || ...);
-  constexpr bool kReadsWeight = ((Ops == ScoreOp::kWeight) || ...) || ExcludeZeroWeights;
-  std::array<float, sizeof...(Ops)> constants;  // copies, so that no store can change them
+  constexpr bool kReadsForget = ((kOps == ScoreOp::kForgetFisher) || ...);
+  constexpr bool kReadsRemain = ((kOps == ScoreOp::kRemainFisher) || ...);
+  constexpr bool kReadsGradient = ((kOps == ScoreOp::kForgetGradient) || ...);
+  constexpr bool kReadsWeight = ((kOps == ScoreOp::kWeight) || ...) || kExcludeZeroWeights;
+  std::array<float, sizeof...(kOps)> constants;  // copies, so that no store can change them
   std::copy_n(given, constants.size(), constants.begin());
   const float* __restrict const forget = in.forget_sums;
   const float* __restrict const remain = in.remain_sums;
@@ -83,8 +83,8 @@ FM_INLINE_IN_CLONES void loop(const float* __restrict given, const ScoreInputs& 
     if constexpr (kReadsGradient) element.gradient = gradient[i] / forget_count;
     if constexpr (kReadsWeight) element.weight = weight[i];
     Stack stack{};
-    steps<0, 0, Ops...>(element, constants.data(), stack);
-    if constexpr (ExcludeZeroWeights) {
+    steps<0, 0, kOps...>(element, constants.data(), stack);
+    if constexpr (kExcludeZeroWeights) {
       scores[i] = element.weight == 0.0F ? -std::numeric_limits<float>::infinity() : stack[0];
     } else {
       scores[i] = stack[0];
@@ -107,14 +107,14 @@ using enum ScoreOp;
     loop<true, __VA_ARGS__>(constants, in, count, scores);                              \
   }
 
-#define FM_FUSED_CRITERION(...) FM_FUSED_SCORE(__VA_ARGS__)
+#define FM_FUSED_CRITERION(constant, ...) FM_FUSED_SCORE(__VA_ARGS__)
 #include "mask/fused_criteria.def"
 #undef FM_FUSED_CRITERION
 #undef FM_FUSED_SCORE
 
-template <std::size_t Size>
+template <std::size_t kSize>
 bool same_ops(const std::vector<ScoreInstruction>& instructions,
-              const std::array<ScoreOp, Size>& ops) {
+              const std::array<ScoreOp, kSize>& ops) {
   return std::equal(instructions.begin(), instructions.end(), ops.begin(), ops.end(),
                     [](const ScoreInstruction& a, ScoreOp b) { return a.op == b; });
 }
@@ -122,9 +122,9 @@ bool same_ops(const std::vector<ScoreInstruction>& instructions,
 }  // namespace
 
 FusedScore find_fused_score(const std::vector<ScoreInstruction>& instructions) {
-#define FM_FUSED_CRITERION(name, ...)     \
-  if (same_ops(instructions, name##_ops)) \
-    return {FusedProgram::name, name##_plain, name##_excluding};
+#define FM_FUSED_CRITERION(constant, name, ...) \
+  if (same_ops(instructions, name##_ops))       \
+    return {FusedProgram::constant, name##_plain, name##_excluding};
 #include "mask/fused_criteria.def"
 #undef FM_FUSED_CRITERION
   return {};

@@ -319,7 +319,8 @@ class TopKRanker {
       if (too_many) return;
       Segment& segment = segments_[static_cast<std::size_t>(item)];
       stream_segment(segment, window, bracket);
-      if ((inside += segment.inside) > most || (!collects && segment.inside > 0)) too_many = true;
+      const std::int64_t so_far = inside += segment.inside;
+      if (so_far > most || (!collects && segment.inside > 0)) too_many = true;
       job_.note_done(segment.units());
     });
     given_up_ = too_many;

@@ -101,8 +101,8 @@ TEST_CASE("tied embeddings: the same bits on 1, 2 and 4 threads") {
       set_thread_count(threads);
       const std::vector<double> sums = problem.fused();
       CHECK_MESSAGE(std::memcmp(one.data(), sums.data(), one.size() * sizeof(double)) == 0,
-                    "positions ", c.positions, ", ", threads, " threads: ",
-                    relative_error(sums, one));
+                    "positions ", c.positions, ", ", threads,
+                    " threads: ", relative_error(sums, one));
     }
   }
   set_thread_count(before);
