@@ -60,8 +60,10 @@ FM_INLINE_IN_CLONES float exp(float x) {
   return y * power_of_two(half) * power_of_two(n - half);
 }
 
-FM_INLINE_IN_CLONES double power_of_two(std::int64_t n) {
-  return std::bit_cast<double>(static_cast<std::uint64_t>(n + 1023) << 52U);
+// 2^n for n in [-1022, 1023], in two's complement: of NaN's bits n is anything, which signed
+// numbers would overflow.
+FM_INLINE_IN_CLONES double power_of_two(std::uint64_t n) {
+  return std::bit_cast<double>((n + 1023U) << 52U);
 }
 
 // In f64; the Taylor polynomial of degree 13 on half a ln 2 to either side.
@@ -74,8 +76,8 @@ FM_INLINE_IN_CLONES double exp(double x) {
   const double clamped = above > 710.0 ? 710.0 : above;
   const double shifted = clamped * kLog2E + kRounder;
   const double whole = shifted - kRounder;
-  const std::int64_t n =
-      std::bit_cast<std::int64_t>(shifted) - std::bit_cast<std::int64_t>(kRounder);
+  const std::uint64_t n =
+      std::bit_cast<std::uint64_t>(shifted) - std::bit_cast<std::uint64_t>(kRounder);
   const double r = clamped - whole * kLn2High - whole * kLn2Low;
   double p = 1.0 / 6227020800.0;
   p = p * r + 1.0 / 479001600.0;
@@ -91,7 +93,7 @@ FM_INLINE_IN_CLONES double exp(double x) {
   p = p * r + 0.5;
   const double y = p * r * r + r + 1.0;
   // An arithmetic shift, which AVX2 has not for 64 bits.
-  const auto half = static_cast<std::int64_t>(static_cast<std::uint64_t>(n + 2048) >> 1U) - 1024;
+  const std::uint64_t half = ((n + 2048U) >> 1U) - 1024U;
   return y * power_of_two(half) * power_of_two(n - half);
 }
 
