@@ -357,6 +357,7 @@ class Block {
       size += taps() * tap_step(l);
     }
     total_count_ = ceil_divide(size, kLineDoubles) * kLineDoubles;
+    tile_calls_ = count_tile_calls();
     place();
   }
 
@@ -376,6 +377,19 @@ class Block {
     return lanes_.width(l) * bcast_count_;
   }
 
+  // How often the tiles ask for the next lines to prefetch, per sample.
+  [[nodiscard]] std::int64_t count_tile_calls() const {
+    std::int64_t calls = 0;  // of one tile
+    for (const Tap& tap : taps_) {
+      calls += tap.rows * ceil_divide(tap.cols, kPrefetchPositions);
+    }
+    std::int64_t tile_count = 0;
+    for (const std::vector<Range>& tiles : tiles_) {
+      tile_count += static_cast<std::int64_t>(tiles.size());
+    }
+    return calls * tile_count * static_cast<std::int64_t>(lanes_.size());
+  }
+
   // Totals first, then the panels: all begin on a cache line.
   void place() {
     const auto doubles = static_cast<std::int64_t>(sizeof(double));
@@ -392,17 +406,8 @@ class Block {
   void prefetch(std::int64_t first) {
     const std::int64_t samples = std::min(problem_.chunk, problem_.form.batch - first);
     if (samples <= 0) return next_.begin({}, {}, 1);
-    std::int64_t calls = 0;  // of one tile and sample
-    std::int64_t tile_count = 0;
-    for (const Tap& tap : taps_) {
-      calls += tap.rows * ((tap.cols + kPrefetchPositions - 1) / kPrefetchPositions);
-    }
-    for (const std::vector<Range>& tiles : tiles_) {
-      tile_count += static_cast<std::int64_t>(tiles.size());
-    }
     next_.begin(lanes_.rows(first, samples), broadcasts_.rows(first, samples),
-                std::max<std::int64_t>(
-                    calls * tile_count * static_cast<std::int64_t>(lanes_.size()) * samples, 1));
+                std::max<std::int64_t>(tile_calls_ * samples, 1));
   }
 
   void run_chunk(std::int64_t first, std::int64_t samples) {
@@ -458,7 +463,9 @@ class Block {
   void add_lanes(const double* totals, std::int64_t step, std::int64_t count, std::int64_t lane,
                  std::int64_t bcast, double* sums) const {
     double* to = sums + flat_index(lane, bcast);
-    const std::int64_t lane_step = flat_index(1, 0) - flat_index(0, 0);
+    const auto tap_count = static_cast<std::int64_t>(problem_.taps.size());
+    const std::int64_t lane_step =
+        problem_.lanes_are_outputs ? problem_.input.per_group * tap_count : tap_count;
     for (std::int64_t t = 0; t < taps(); ++t) {
       for (std::int64_t i = 0; i < count; ++i) to[i * lane_step + t] += totals[t * step + i];
     }
@@ -483,7 +490,8 @@ class Block {
   std::int64_t bcast_count_;
   std::vector<std::int64_t> lane_totals_;  // where each lane panel begins in totals_
   std::int64_t total_count_ = 0;
-  double* totals_ = nullptr;  // by lane panel, kernel position, broadcast, lane
+  std::int64_t tile_calls_ = 0;  // per sample
+  double* totals_ = nullptr;     // by lane panel, kernel position, broadcast, lane
 };
 
 // How many channels and kernel positions a block has at most.

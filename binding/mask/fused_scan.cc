@@ -69,17 +69,11 @@ template <ScoreOp kOp, std::size_t kDepth>
   }
 }
 
-constexpr std::size_t depth_after(ScoreOp op, std::size_t depth) {
-  using enum ScoreOp;
-  if (op <= kUniform) return depth + 1;
-  return op == kSqrt || op == kAbs || op == kNeg ? depth : depth - 1;
-}
-
 template <std::size_t kIndex, std::size_t kDepth, ScoreOp kOp, ScoreOp... kRest>
 [[gnu::always_inline]] inline void steps(const Vectors& in, const float* constants, Vector* stack) {
   step<kOp, kDepth>(in, constants[kIndex], stack);
   if constexpr (sizeof...(kRest) > 0) {
-    steps<kIndex + 1, depth_after(kOp, kDepth), kRest...>(in, constants, stack);
+    steps<kIndex + 1, kDepth + 1 - operand_count(kOp), kRest...>(in, constants, stack);
   }
 }
 

@@ -48,16 +48,11 @@ FM_INLINE_IN_CLONES void step(const Element& element, float constant, Stack& sta
   }
 }
 
-constexpr std::size_t depth_after(ScoreOp op, std::size_t depth) {
-  if (op <= ScoreOp::kUniform) return depth + 1;
-  return op == ScoreOp::kSqrt || op == ScoreOp::kAbs || op == ScoreOp::kNeg ? depth : depth - 1;
-}
-
 template <std::size_t kIndex, std::size_t kDepth, ScoreOp kOp, ScoreOp... kRest>
 FM_INLINE_IN_CLONES void steps(const Element& element, const float* constants, Stack& stack) {
   step<kOp, kDepth>(element, constants[kIndex], stack);
   if constexpr (sizeof...(kRest) > 0) {
-    steps<kIndex + 1, depth_after(kOp, kDepth), kRest...>(element, constants, stack);
+    steps<kIndex + 1, kDepth + 1 - operand_count(kOp), kRest...>(element, constants, stack);
   }
 }
 

@@ -23,12 +23,6 @@ constexpr std::array<std::string_view, kScoreOpCount> kOpNames = {
 // beside its inputs.
 constexpr std::int64_t kTile = 256;
 
-constexpr int operand_count(ScoreOp op) {
-  if (op <= ScoreOp::kUniform) return 0;
-  if (op == ScoreOp::kSqrt || op == ScoreOp::kAbs || op == ScoreOp::kNeg) return 1;
-  return 2;
-}
-
 FM_INLINE_IN_CLONES void fill_uniform(const ScoreInputs& in, std::int64_t count, float* out) {
   for (std::int64_t i = 0; i < count; ++i) {
     const auto unit = static_cast<std::uint64_t>((in.unit_offset + i) / in.elements_per_unit);

@@ -41,6 +41,11 @@ inline constexpr int kScoreOpCount = 15;
 // Errors: ARGUMENT when `number` is not an op.
 [[nodiscard]] ScoreOp score_op_from_number(std::int64_t number);
 
+[[nodiscard]] constexpr int operand_count(ScoreOp op) {
+  if (op <= ScoreOp::kUniform) return 0;
+  return op == ScoreOp::kSqrt || op == ScoreOp::kAbs || op == ScoreOp::kNeg ? 1 : 2;
+}
+
 struct ScoreInstruction {
   ScoreOp op = ScoreOp::kConstant;
   float value = 0.0F;  // of kConstant alone

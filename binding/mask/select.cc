@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/vector_clones.h"
+#include "mask/key_histogram.h"
 #include "mask/nan_report.h"
 #include "mask/score_key.h"
 
@@ -27,7 +28,6 @@ namespace {
 constexpr std::array<std::string_view, 3> kScopeNames = {"global", "layer", "tensor"};
 constexpr std::int64_t kSegmentUnits = 1
                                        << 16;  // a multiple of 8, so segments write their own bytes
-constexpr std::int64_t kBuckets = 1 << 16;
 constexpr std::int64_t kStrip = 32;  // units that are skipped together when none is in the bracket
 constexpr std::int64_t kBatch = 128 * kStrip;      // stays in L1 between the loops over it
 constexpr std::int64_t kSampleMinUnits = 1 << 20;  // below this full histograms are quick anyway
@@ -47,7 +47,6 @@ struct Segment {
   std::int64_t ties = 0;
 };
 
-using Histogram = std::vector<std::int64_t>;
 using Keys = std::vector<std::uint32_t>;
 
 // Scores that the threshold very probably lies between, both included.
@@ -326,44 +325,23 @@ class Ranker {
   // The threshold is the wanted-th largest of the keys that keys_of(item, add) gives for each item.
   template <typename KeysOf>
   void find_among(std::int64_t items, std::int64_t wanted, const KeysOf& keys_of) {
-    Histogram counts = histogram(items, [&](std::int64_t item, Histogram& own) {
-      keys_of(item, [&own](std::uint32_t key) { ++own[key >> 16U]; });
-    });
+    const auto count = [&](const auto& note) {
+      return parallel_histogram(items, 1, kKeyBuckets,
+                                [&](std::int64_t begin, std::int64_t end, KeyHistogram& own) {
+                                  const auto add = [&](std::uint32_t key) { note(key, own); };
+                                  for (std::int64_t item = begin; item < end; ++item)
+                                    keys_of(item, add);
+                                });
+    };
+    KeyHistogram counts = count([](std::uint32_t key, KeyHistogram& own) { ++own[key >> 16U]; });
     const auto high = static_cast<std::uint32_t>(boundary_bucket(counts, wanted));
-    counts = histogram(items, [&](std::int64_t item, Histogram& own) {
-      keys_of(item, [&own, high](std::uint32_t key) {
-        if (key >> 16U == high) ++own[key & 0xFFFFU];
-      });
+    counts = count([high](std::uint32_t key, KeyHistogram& own) {
+      if (key >> 16U == high) ++own[key & 0xFFFFU];
     });
     const auto low = static_cast<std::uint32_t>(boundary_bucket(counts, wanted));
     threshold_ = score_of_key((high << 16U) | low);
     surplus_ties_ = counts[low] - wanted;
     ranking_.threshold = threshold_;
-  }
-
-  // Every thread fills its own histogram; integer sums do not care in which order they meet.
-  static Histogram histogram(std::int64_t items,
-                             const std::function<void(std::int64_t, Histogram&)>& count_item) {
-    Histogram total(static_cast<std::size_t>(kBuckets), 0);
-    std::mutex mutex;
-    parallel_for(items, 1, [&](std::int64_t begin, std::int64_t end) {
-      Histogram own(static_cast<std::size_t>(kBuckets), 0);
-      for (std::int64_t item = begin; item < end; ++item) count_item(item, own);
-      const std::lock_guard lock(mutex);
-      std::transform(total.begin(), total.end(), own.begin(), total.begin(), std::plus<>());
-    });
-    return total;
-  }
-
-  // Walks down from the largest bucket to the one that holds the wanted-th unit; `wanted` becomes
-  // the rank inside it.
-  static std::int64_t boundary_bucket(const Histogram& counts, std::int64_t& wanted) {
-    std::int64_t bucket = kBuckets - 1;
-    while (counts[static_cast<std::size_t>(bucket)] < wanted) {
-      wanted -= counts[static_cast<std::size_t>(bucket)];
-      --bucket;
-    }
-    return bucket;
   }
 
   void mask_at_least_threshold(Selection& selection) {

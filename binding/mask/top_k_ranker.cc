@@ -13,6 +13,7 @@
 #include "core/parallel.h"
 #include "core/rng.h"
 #include "mask/fused_scan.h"
+#include "mask/key_histogram.h"
 #include "mask/nan_report.h"
 #include "mask/score_key.h"
 #include "mask/top_k_bits.h"
@@ -22,13 +23,10 @@
 namespace fishermask {
 namespace {
 
-constexpr std::int64_t kBuckets = 1 << 16;
 constexpr std::int64_t kLeastCandidates = 1 << 17;  // a quick amount whatever the ranking's size
 constexpr PhiloxKey kJitter{0x746f706b, 0};         // any fixed key: results do not depend on it
 constexpr std::int64_t kSampledShare = 64;          // of the units, 1/64 at most
 constexpr std::int64_t kSampleAhead = 8;            // strata to prefetch ahead
-
-using Histogram = std::vector<std::int64_t>;
 
 struct Candidate {
   std::uint32_t key = 0;
@@ -426,18 +424,16 @@ class TopKRanker {
                  });
   }
 
-  [[nodiscard]] Histogram count_candidates(const KeyBuckets& buckets) const {
-    Histogram total(std::size_t{1} << KeyBuckets::kBits, 0);
-    std::mutex mutex;
-    for_segment_runs([&](std::size_t begin, std::size_t end) {
-      Histogram own(total.size(), 0);
-      for (std::size_t i = begin; i < end; ++i) {
-        for (const Candidate& candidate : segments_[i].candidates) ++own[buckets.of(candidate.key)];
-      }
-      const std::lock_guard lock(mutex);
-      std::transform(total.begin(), total.end(), own.begin(), total.begin(), std::plus<>());
-    });
-    return total;
+  [[nodiscard]] KeyHistogram count_candidates(const KeyBuckets& buckets) const {
+    return parallel_histogram(
+        static_cast<std::int64_t>(segments_.size()), 64, std::int64_t{1} << KeyBuckets::kBits,
+        [&](std::int64_t begin, std::int64_t end, KeyHistogram& own) {
+          for (std::int64_t i = begin; i < end; ++i) {
+            for (const Candidate& candidate : segments_[static_cast<std::size_t>(i)].candidates) {
+              ++own[buckets.of(candidate.key)];
+            }
+          }
+        });
   }
 
   // In no particular order.
@@ -467,9 +463,8 @@ class TopKRanker {
   // The wanted-th candidate's key.
   [[nodiscard]] LastCandidate last_candidate(std::int64_t wanted) const {
     const KeyBuckets buckets = candidate_buckets();
-    const Histogram counts = count_candidates(buckets);
-    std::size_t bucket = counts.size() - 1;
-    for (; counts[bucket] < wanted; --bucket) wanted -= counts[bucket];
+    const KeyHistogram counts = count_candidates(buckets);
+    const std::size_t bucket = boundary_bucket(counts, wanted);
     if (buckets.shift == 0) {
       return {buckets.least + static_cast<std::uint32_t>(bucket), wanted, counts[bucket]};
     }
@@ -545,7 +540,7 @@ class TopKRanker {
       segment = std::move(fresh);
     }
     ranking_.eligible = 0;
-    Histogram counts =
+    KeyHistogram counts =
         histogram([](std::uint32_t key) { return static_cast<std::int64_t>(key >> 16U); }, true);
     note_eligible();
     work_.passes += 1.0;
@@ -571,30 +566,23 @@ class TopKRanker {
     return true;
   }
 
-  // counts[bucket(key)] over the eligible units; bucket -1: none. Every thread
-  // fills its own; integer sums do not care in which order they meet.
+  // counts[bucket(key)] over the eligible units; bucket -1: none.
   template <typename Bucket>
-  Histogram histogram(const Bucket& bucket, bool count_units) {
-    Histogram total(static_cast<std::size_t>(kBuckets), 0);
-    std::mutex mutex;
-    parallel_for(
-        static_cast<std::int64_t>(segments_.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-          Histogram own(static_cast<std::size_t>(kBuckets), 0);
-          const WindowPool::Lease window(job_.windows);
-          for (std::int64_t item = begin; item < end; ++item) {
-            job_.check_cancelled();
-            Segment& segment = segments_[static_cast<std::size_t>(item)];
-            count_segment(segment, *window, bucket, count_units, own);
-          }
-          const std::lock_guard lock(mutex);
-          std::transform(total.begin(), total.end(), own.begin(), total.begin(), std::plus<>());
-        });
-    return total;
+  KeyHistogram histogram(const Bucket& bucket, bool count_units) {
+    return parallel_histogram(static_cast<std::int64_t>(segments_.size()), 1, kKeyBuckets,
+                              [&](std::int64_t begin, std::int64_t end, KeyHistogram& own) {
+                                const WindowPool::Lease window(job_.windows);
+                                for (std::int64_t item = begin; item < end; ++item) {
+                                  job_.check_cancelled();
+                                  count_segment(segments_[static_cast<std::size_t>(item)], *window,
+                                                bucket, count_units, own);
+                                }
+                              });
   }
 
   template <typename Bucket>
   void count_segment(Segment& segment, TopKWindow& window, const Bucket& bucket, bool count_units,
-                     Histogram& own) {
+                     KeyHistogram& own) {
     Scores scores;
     for_each_block(
         segment, window, [&](std::int64_t first, std::int64_t count, const UnitData& data) {
@@ -607,17 +595,6 @@ class TopKRanker {
             if (place >= 0) ++own[static_cast<std::size_t>(place)];
           }
         });
-  }
-
-  // Walks down from the largest bucket to the one that holds the wanted-th
-  // unit; `wanted` becomes the rank inside it.
-  static std::int64_t boundary_bucket(const Histogram& counts, std::int64_t& wanted) {
-    std::int64_t bucket = kBuckets - 1;
-    while (counts[static_cast<std::size_t>(bucket)] < wanted) {
-      wanted -= counts[static_cast<std::size_t>(bucket)];
-      --bucket;
-    }
-    return bucket;
   }
 
   // Masks every key above the threshold; counts those that equal it as

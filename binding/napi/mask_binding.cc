@@ -1,68 +1,13 @@
 #include "napi/mask_binding.h"
 
-#include <thread>
-
 #include "core/parallel.h"
 #include "mask/score.h"
 #include "mask/score_histogram.h"
 #include "mask/select.h"
-#include "napi/arguments.h"
+#include "napi/mask_values.h"
 
 namespace fishermask::napi {
 namespace {
-
-// JavaScript's arrays are read in place, since they may be as large as the model; the references
-// keep them alive and are dropped on the JavaScript thread.
-using Held = std::vector<Napi::ObjectReference>;
-
-std::span<const float> held_floats(const Napi::Value& value, const char* name, Held& held) {
-  const TensorView view = array_view(value, name);
-  FM_CHECK(view.dtype == DType::kF32, DTYPE, "expected a Float32Array for ", name);
-  held.push_back(Napi::Persistent(value.As<Napi::Object>()));
-  return {view.as<float>(), static_cast<std::size_t>(view.count())};
-}
-
-std::span<const float> optional_floats(const Napi::Object& object, const char* key, Held& held) {
-  const Napi::Value value = object.Get(key);
-  if (value.IsUndefined() || value.IsNull()) return {};
-  return held_floats(value, key, held);
-}
-
-Shape shape_value(const Napi::Value& value) {
-  FM_CHECK(value.IsArray(), ARGUMENT, "expected a list of sizes for shape");
-  const auto list = value.As<Napi::Array>();
-  Shape shape;
-  for (std::uint32_t i = 0; i < list.Length(); ++i) {
-    shape.push_back(integer_value(list.Get(i), "a size of shape"));
-  }
-  return shape;
-}
-
-const float* checked(const std::span<const float>& values, std::int64_t count,
-                     const std::string& tensor, const char* what) {
-  if (values.data() == nullptr) return nullptr;
-  FM_CHECK(static_cast<std::int64_t>(values.size()) == count, SHAPE, "expected ", count,
-           " values for the ", what, " of tensor '", tensor, "' but received ", values.size());
-  return values.data();
-}
-
-int threads_member(const Napi::Object& object) {
-  return static_cast<int>(number_member(
-      object, "threads", static_cast<double>(std::max(std::thread::hardware_concurrency(), 1U))));
-}
-
-ScoreProgram program_value(const Napi::Object& object) {
-  const auto ops = array_copy<std::uint8_t>(object.Get("ops"), "the score program's ops");
-  const auto values = array_copy<float>(object.Get("values"), "the score program's values");
-  FM_CHECK(ops.size() == values.size(), ARGUMENT, "expected as many values as ops but received ",
-           values.size(), " and ", ops.size());
-  std::vector<ScoreInstruction> instructions;
-  instructions.reserve(ops.size());
-  for (std::size_t i = 0; i < ops.size(); ++i) {
-    instructions.push_back({score_op_from_number(ops[i]), values[i]});
-  }
-  return ScoreProgram(std::move(instructions));
-}
 
 struct ScoreJob {
   ScoreProgram program;
@@ -74,7 +19,8 @@ struct ScoreJob {
 
 // Keeps `held` on the JavaScript side of a job.
 template <typename Result>
-Napi::Promise post_held(Napi::Env env, std::shared_ptr<Held> held, std::function<Result()> work,
+Napi::Promise post_held(Napi::Env env, std::shared_ptr<HeldArrays> held,
+                        std::function<Result()> work,
                         std::function<Napi::Value(Napi::Env, Result&)> convert) {
   return post_job<Result>(env, *instance_of(env).engine, std::move(work),
                           [held = std::move(held), convert = std::move(convert)](
@@ -86,30 +32,21 @@ Napi::Promise post_held(Napi::Env env, std::shared_ptr<Held> held, std::function
 Napi::Value score_units(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object object = object_value(info[0], "the scoring");
-    auto held = std::make_shared<Held>();
+    auto held = std::make_shared<HeldArrays>();
     auto job = std::make_shared<ScoreJob>(ScoreJob{program_value(object), {}, {}, {}, 1});
     job->threads = threads_member(object);
-    job->settings.unit = parse_unit(string_member(object, "unit", "weight"));
-    job->settings.forget_count = integer_value(object.Get("forgetCount"), "forgetCount");
-    job->settings.remain_count = integer_value(object.Get("remainCount"), "remainCount");
-    job->settings.key.seed = static_cast<std::uint64_t>(number_member(object, "seed", 0.0));
-    FM_CHECK(object.Get("tensors").IsArray(), ARGUMENT, "expected a list for tensors");
-    const auto tensors = object.Get("tensors").As<Napi::Array>();
+    job->settings = score_settings_value(object);
+    const Napi::Array tensors = list_member(object, "tensors");
     std::int64_t first = 0;
     for (std::uint32_t i = 0; i < tensors.Length(); ++i) {
-      const Napi::Object item = object_value(tensors.Get(i), "a tensor");
+      ScoredArrays arrays = scored_arrays_value(object_value(tensors.Get(i), "a tensor"), *held);
       ScoreTensor tensor;
-      tensor.name = string_value(item.Get("name"), "a tensor's name");
-      tensor.shape = shape_value(item.Get("shape"));
-      const std::int64_t count = element_count(tensor.shape);
-      tensor.weight =
-          checked(held_floats(item.Get("weight"), "weight", *held), count, tensor.name, "weight");
-      tensor.forget_sums =
-          checked(optional_floats(item, "forget", *held), count, tensor.name, "forget Fisher");
-      tensor.remain_sums =
-          checked(optional_floats(item, "remain", *held), count, tensor.name, "remain Fisher");
-      tensor.forget_gradient_sums =
-          checked(optional_floats(item, "gradient", *held), count, tensor.name, "forget gradient");
+      tensor.name = std::move(arrays.name);
+      tensor.shape = std::move(arrays.shape);
+      tensor.weight = arrays.weight;
+      tensor.forget_sums = arrays.forget_sums;
+      tensor.remain_sums = arrays.remain_sums;
+      tensor.forget_gradient_sums = arrays.forget_gradient_sums;
       tensor.first_unit = static_cast<std::uint64_t>(first);
       const std::int64_t units = unit_count(tensor.shape, job->settings.unit);
       job->scores.emplace_back(static_cast<std::size_t>(units));
@@ -136,9 +73,7 @@ Napi::Value score_units(const Napi::CallbackInfo& info) {
 
 struct SelectJob {
   std::vector<SelectTensor> tensors;
-  Scope scope = Scope::kGlobal;
-  double ratio = 0.0;
-  std::int64_t k = -1;
+  TopKAmount amount;
   int bins = 0;
   int threads = 1;
 };
@@ -148,37 +83,12 @@ struct SelectResult {
   ScoreHistogram histogram;
 };
 
-Napi::Value selection_value(Napi::Env env, SelectResult& result) {
-  const Selection& selection = result.selection;
-  Napi::Object out = Napi::Object::New(env);
-  Napi::Array masks = Napi::Array::New(env, selection.masks.size());
-  Napi::Array masked = Napi::Array::New(env, selection.masked.size());
-  for (std::uint32_t i = 0; i < selection.masks.size(); ++i) {
-    masks.Set(i, byte_array(env, selection.masks[i].bits));
-    masked.Set(i, static_cast<double>(selection.masked[i]));
-  }
-  Napi::Array rankings = Napi::Array::New(env, selection.rankings.size());
-  for (std::uint32_t i = 0; i < selection.rankings.size(); ++i) {
-    const Ranking& ranking = selection.rankings[i];
-    Napi::Object item = Napi::Object::New(env);
-    item.Set("units", static_cast<double>(ranking.units));
-    item.Set("eligible", static_cast<double>(ranking.eligible));
-    item.Set("asked", static_cast<double>(ranking.asked));
-    item.Set("masked", static_cast<double>(ranking.masked));
-    item.Set("threshold", ranking.threshold ? Napi::Value(Napi::Number::New(
-                                                  env, static_cast<double>(*ranking.threshold)))
-                                            : Napi::Value(env.Null()));
-    rankings.Set(i, item);
-  }
+Napi::Value result_value(Napi::Env env, SelectResult& result) {
+  Napi::Object out = selection_value(env, result.selection);
   const auto numbers = [&](const auto& values) {
     std::vector<double> copy(values.begin(), values.end());
     return double_array(env, copy);
   };
-  out.Set("masks", masks);
-  out.Set("masked", masked);
-  out.Set("rankings", rankings);
-  out.Set("totalUnits", static_cast<double>(selection.total_units));
-  out.Set("totalMasked", static_cast<double>(selection.total_masked));
   out.Set("edges", double_array(env, result.histogram.edges));
   out.Set("counts", numbers(result.histogram.counts));
   out.Set("maskedCounts", numbers(result.histogram.masked_counts));
@@ -189,20 +99,12 @@ Napi::Value selection_value(Napi::Env env, SelectResult& result) {
 Napi::Value select_units(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object object = object_value(info[0], "the selection");
-    auto held = std::make_shared<Held>();
+    auto held = std::make_shared<HeldArrays>();
     auto job = std::make_shared<SelectJob>();
     job->threads = threads_member(object);
-    job->scope = parse_scope(string_member(object, "scope", "global"));
+    job->amount = amount_value(object);
     job->bins = static_cast<int>(number_member(object, "bins", 0.0));
-    if (object.Get("k").IsUndefined()) {
-      job->ratio = number_value(object.Get("ratio"), "ratio");
-    } else {
-      job->k = integer_value(object.Get("k"), "k");
-      FM_CHECK(job->k >= 0, ARGUMENT, "expected k of at least 0 but received ", job->k);
-      FM_CHECK(job->scope == Scope::kGlobal, ARGUMENT, "k needs the scope global; give a ratio");
-    }
-    FM_CHECK(object.Get("tensors").IsArray(), ARGUMENT, "expected a list for tensors");
-    const auto tensors = object.Get("tensors").As<Napi::Array>();
+    const Napi::Array tensors = list_member(object, "tensors");
     for (std::uint32_t i = 0; i < tensors.Length(); ++i) {
       const Napi::Object item = object_value(tensors.Get(i), "a tensor");
       SelectTensor tensor;
@@ -216,8 +118,9 @@ Napi::Value select_units(const Napi::CallbackInfo& info) {
         [job] {
           set_thread_count(job->threads);
           SelectResult result;
-          result.selection = job->k >= 0 ? select_top_k(job->tensors, job->k)
-                                         : select_ratio(job->tensors, job->scope, job->ratio);
+          const TopKAmount& amount = job->amount;
+          result.selection = amount.k ? select_top_k(job->tensors, *amount.k)
+                                      : select_ratio(job->tensors, amount.scope, amount.ratio);
           if (job->bins > 0) {
             std::vector<std::span<const float>> scores;
             for (const SelectTensor& tensor : job->tensors) scores.push_back(tensor.scores);
@@ -225,7 +128,7 @@ Napi::Value select_units(const Napi::CallbackInfo& info) {
           }
           return result;
         },
-        selection_value);
+        result_value);
   });
 }
 

@@ -1,18 +1,12 @@
 #include "napi/top_k_binding.h"
 
-#include <thread>
-
 #include "core/parallel.h"
 #include "mask/top_k.h"
 #include "mask/top_k_disk.h"
-#include "napi/arguments.h"
+#include "napi/mask_values.h"
 
 namespace fishermask::napi {
 namespace {
-
-// Arrays of JavaScript that are read, and weights that are written, in place; dropped on the
-// JavaScript thread.
-using Held = std::vector<Napi::ObjectReference>;
 
 // What both forms are told beside their tensors.
 struct Job {
@@ -24,33 +18,8 @@ struct Job {
   bool keep_old_values = false;
 };
 
-ScoreProgram program_value(const Napi::Object& object) {
-  const auto ops = array_copy<std::uint8_t>(object.Get("ops"), "the score program's ops");
-  const auto values = array_copy<float>(object.Get("values"), "the score program's values");
-  FM_CHECK(ops.size() == values.size(), ARGUMENT, "expected as many values as ops but received ",
-           values.size(), " and ", ops.size());
-  std::vector<ScoreInstruction> instructions;
-  instructions.reserve(ops.size());
-  for (std::size_t i = 0; i < ops.size(); ++i) {
-    instructions.push_back({score_op_from_number(ops[i]), values[i]});
-  }
-  return ScoreProgram(std::move(instructions));
-}
-
-TopKAmount amount_value(const Napi::Object& object) {
-  TopKAmount amount;
-  amount.scope = parse_scope(string_member(object, "scope", "global"));
-  if (object.Get("k").IsUndefined()) {
-    amount.ratio = number_value(object.Get("ratio"), "ratio");
-    return amount;
-  }
-  amount.k = integer_value(object.Get("k"), "k");
-  FM_CHECK(amount.scope == Scope::kGlobal, ARGUMENT, "k needs the scope global; give a ratio");
-  return amount;
-}
-
 // Int32Array (2,): [0] cancels when it is not 0, [1] takes how far the work is, in per mille.
-TopKControl control_value(const Napi::Value& value, Held& held) {
+TopKControl control_value(const Napi::Value& value, HeldArrays& held) {
   if (value.IsUndefined()) return {};
   const TensorView view = array_view(value, "control");
   FM_CHECK(view.dtype == DType::kI32 && view.count() == 2, ARGUMENT,
@@ -60,86 +29,31 @@ TopKControl control_value(const Napi::Value& value, Held& held) {
   return {view.as<std::int32_t>(), view.as<std::int32_t>() + 1};
 }
 
-std::shared_ptr<Job> job_value(const Napi::Object& object, Held& held) {
+std::shared_ptr<Job> job_value(const Napi::Object& object, HeldArrays& held) {
   auto job = std::make_shared<Job>(Job{program_value(object), {}, {}, {}, 1, false});
-  job->threads = static_cast<int>(number_member(
-      object, "threads", static_cast<double>(std::max(std::thread::hardware_concurrency(), 1U))));
-  job->settings.unit = parse_unit(string_member(object, "unit", "weight"));
-  job->settings.forget_count = integer_value(object.Get("forgetCount"), "forgetCount");
-  job->settings.remain_count = integer_value(object.Get("remainCount"), "remainCount");
-  job->settings.key.seed = static_cast<std::uint64_t>(number_member(object, "seed", 0.0));
+  job->threads = threads_member(object);
+  job->settings = score_settings_value(object);
   job->amount = amount_value(object);
   job->control = control_value(object.Get("control"), held);
   job->keep_old_values = boolean_member(object, "oldValues", false);
   return job;
 }
 
-Napi::Array list_value(const Napi::Object& object, const char* name) {
-  FM_CHECK(object.Get(name).IsArray(), ARGUMENT, "expected a list for ", name);
-  return object.Get(name).As<Napi::Array>();
-}
-
-Shape shape_value(const Napi::Value& value) {
-  FM_CHECK(value.IsArray(), ARGUMENT, "expected a list of sizes for shape");
-  const auto list = value.As<Napi::Array>();
-  Shape shape;
-  for (std::uint32_t i = 0; i < list.Length(); ++i) {
-    shape.push_back(integer_value(list.Get(i), "a size of shape"));
-  }
-  return shape;
-}
-
-// A Float32Array of `count` elements in place, or null where it is left out.
-float* floats_member(const Napi::Object& item, const char* key, std::int64_t count,
-                     const std::string& tensor, Held& held) {
-  const Napi::Value value = item.Get(key);
-  if (value.IsUndefined() || value.IsNull()) return nullptr;
-  const TensorView view = array_view(value, key);
-  FM_CHECK(view.dtype == DType::kF32, DTYPE, "expected a Float32Array for ", key);
-  FM_CHECK(view.count() == count, SHAPE, "expected ", count, " values for the ", key,
-           " of tensor '", tensor, "' but received ", view.count());
-  held.push_back(Napi::Persistent(value.As<Napi::Object>()));
-  return view.as<float>();
-}
-
-Napi::Object ranking_value(Napi::Env env, const Ranking& ranking, const TopKWork& work) {
-  Napi::Object item = Napi::Object::New(env);
-  item.Set("units", static_cast<double>(ranking.units));
-  item.Set("eligible", static_cast<double>(ranking.eligible));
-  item.Set("asked", static_cast<double>(ranking.asked));
-  item.Set("masked", static_cast<double>(ranking.masked));
-  item.Set("threshold", ranking.threshold ? Napi::Value(Napi::Number::New(
-                                                env, static_cast<double>(*ranking.threshold)))
-                                          : Napi::Value(env.Null()));
-  item.Set("candidates", static_cast<double>(work.candidates));
-  item.Set("bracketMissed", work.bracket_missed);
-  item.Set("passes", work.passes);
-  return item;
-}
-
 Napi::Object result_value(Napi::Env env, const TopKResult& result) {
-  const Selection& selection = result.selection;
-  Napi::Object out = Napi::Object::New(env);
-  Napi::Array masks = Napi::Array::New(env, selection.masks.size());
-  Napi::Array masked = Napi::Array::New(env, selection.masked.size());
-  for (std::uint32_t i = 0; i < selection.masks.size(); ++i) {
-    masks.Set(i, byte_array(env, selection.masks[i].bits));
-    masked.Set(i, static_cast<double>(selection.masked[i]));
-  }
-  Napi::Array rankings = Napi::Array::New(env, selection.rankings.size());
-  for (std::uint32_t i = 0; i < selection.rankings.size(); ++i) {
-    rankings.Set(i, ranking_value(env, selection.rankings[i], result.work[i]));
+  Napi::Object out = selection_value(env, result.selection);
+  const auto rankings = out.Get("rankings").As<Napi::Array>();
+  for (std::uint32_t i = 0; i < rankings.Length(); ++i) {
+    const TopKWork& work = result.work[i];
+    auto item = rankings.Get(i).As<Napi::Object>();
+    item.Set("candidates", static_cast<double>(work.candidates));
+    item.Set("bracketMissed", work.bracket_missed);
+    item.Set("passes", work.passes);
   }
   Napi::Array old_values = Napi::Array::New(env, result.old_values.size());
   for (std::uint32_t i = 0; i < result.old_values.size(); ++i) {
     old_values.Set(i, float_array(env, result.old_values[i]));
   }
-  out.Set("masks", masks);
-  out.Set("masked", masked);
-  out.Set("rankings", rankings);
   out.Set("oldValues", old_values);
-  out.Set("totalUnits", static_cast<double>(selection.total_units));
-  out.Set("totalMasked", static_cast<double>(selection.total_masked));
   return out;
 }
 
@@ -148,24 +62,21 @@ Napi::Object result_value(Napi::Env env, const TopKResult& result) {
 Napi::Value mask_in_memory(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object object = object_value(info[0], "the masking");
-    auto held = std::make_shared<Held>();
+    auto held = std::make_shared<HeldArrays>();
     const std::shared_ptr<Job> job = job_value(object, *held);
     auto tensors = std::make_shared<std::vector<TopKTensor>>();
-    const Napi::Array list = list_value(object, "tensors");
+    const Napi::Array list = list_member(object, "tensors");
     std::uint64_t first = 0;
     for (std::uint32_t i = 0; i < list.Length(); ++i) {
       const Napi::Object item = object_value(list.Get(i), "a tensor");
+      ScoredArrays arrays = scored_arrays_value(item, *held);
       TopKTensor tensor;
-      tensor.name = string_value(item.Get("name"), "a tensor's name");
-      tensor.shape = shape_value(item.Get("shape"));
-      const std::int64_t count = element_count(tensor.shape);
-      const auto floats = [&](const char* key) {
-        return floats_member(item, key, count, tensor.name, *held);
-      };
-      tensor.weight = floats("weight");
-      tensor.forget_sums = floats("forget");
-      tensor.remain_sums = floats("remain");
-      tensor.forget_gradient_sums = floats("gradient");
+      tensor.name = std::move(arrays.name);
+      tensor.shape = std::move(arrays.shape);
+      tensor.weight = arrays.weight;
+      tensor.forget_sums = arrays.forget_sums;
+      tensor.remain_sums = arrays.remain_sums;
+      tensor.forget_gradient_sums = arrays.forget_gradient_sums;
       tensor.group = integer_value(item.Get("group"), "group");
       tensor.first_unit = first;
       first += static_cast<std::uint64_t>(unit_count(tensor.shape, job->settings.unit));
@@ -211,14 +122,14 @@ TopKDiskTensor disk_tensor_value(const Napi::Object& item) {
 Napi::Value mask_on_disk(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object object = object_value(info[0], "the masking");
-    auto held = std::make_shared<Held>();
+    auto held = std::make_shared<HeldArrays>();
     const std::shared_ptr<Job> job = job_value(object, *held);
     auto files = std::make_shared<TopKFiles>();
     files->inputs = string_list(object.Get("inputs"), "inputs");
     files->outputs = string_list(object.Get("outputs"), "outputs");
     files->remain_includes_forget = boolean_member(object, "remainIncludesForget", false);
     auto tensors = std::make_shared<std::vector<TopKDiskTensor>>();
-    const Napi::Array list = list_value(object, "tensors");
+    const Napi::Array list = list_member(object, "tensors");
     std::uint64_t first = 0;
     for (std::uint32_t i = 0; i < list.Length(); ++i) {
       tensors->push_back(disk_tensor_value(object_value(list.Get(i), "a tensor")));

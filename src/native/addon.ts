@@ -92,7 +92,8 @@ export interface NativeFisherPass {
   }>;
 }
 
-export interface NativeScoring {
+/** How units are scored, and by how many threads. */
+export interface NativeScoreRule {
   readonly ops: Uint8Array;
   readonly values: Float32Array;
   readonly unit: string;
@@ -100,14 +101,19 @@ export interface NativeScoring {
   readonly remainCount: number;
   readonly seed: number;
   readonly threads: number;
-  readonly tensors: readonly {
-    readonly name: string;
-    readonly shape: readonly number[];
-    readonly weight: Float32Array;
-    readonly forget?: Float32Array;
-    readonly remain?: Float32Array;
-    readonly gradient?: Float32Array;
-  }[];
+}
+
+export interface NativeScoredTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly weight: Float32Array;
+  readonly forget?: Float32Array;
+  readonly remain?: Float32Array;
+  readonly gradient?: Float32Array;
+}
+
+export interface NativeScoring extends NativeScoreRule {
+  readonly tensors: readonly NativeScoredTensor[];
 }
 
 export interface NativeSelecting {
@@ -124,31 +130,29 @@ export interface NativeSelecting {
   }[];
 }
 
-export interface NativeSelection {
+export interface NativeRanking {
+  readonly units: number;
+  readonly eligible: number;
+  readonly asked: number;
+  readonly masked: number;
+  readonly threshold: number | null;
+}
+
+export interface NativeMasks<Ranking extends NativeRanking> {
   readonly masks: readonly Uint8Array[];
   readonly masked: readonly number[];
-  readonly rankings: readonly {
-    readonly units: number;
-    readonly eligible: number;
-    readonly asked: number;
-    readonly masked: number;
-    readonly threshold: number | null;
-  }[];
+  readonly rankings: readonly Ranking[];
   readonly totalUnits: number;
   readonly totalMasked: number;
+}
+
+export interface NativeSelection extends NativeMasks<NativeRanking> {
   readonly edges: Float64Array;
   readonly counts: Float64Array;
   readonly maskedCounts: Float64Array;
 }
 
-export interface NativeTopKRule {
-  readonly ops: Uint8Array;
-  readonly values: Float32Array;
-  readonly unit: string;
-  readonly forgetCount: number;
-  readonly remainCount: number;
-  readonly seed: number;
-  readonly threads: number;
+export interface NativeTopKRule extends NativeScoreRule {
   readonly scope: string;
   readonly ratio?: number;
   readonly k?: number;
@@ -158,16 +162,8 @@ export interface NativeTopKRule {
 
 export interface NativeTopK extends NativeTopKRule {
   readonly oldValues?: boolean;
-  readonly tensors: readonly {
-    readonly name: string;
-    readonly shape: readonly number[];
-    /** Changed: masked weights become 0. */
-    readonly weight: Float32Array;
-    readonly forget?: Float32Array;
-    readonly remain?: Float32Array;
-    readonly gradient?: Float32Array;
-    readonly group: number;
-  }[];
+  /** Weights are changed: masked ones become 0. */
+  readonly tensors: readonly (NativeScoredTensor & { readonly group: number })[];
 }
 
 /** Where a tensor's elements begin: which of the files, and at which byte. */
@@ -196,26 +192,18 @@ export interface NativeTopKOnDisk extends NativeTopKRule {
   }[];
 }
 
-export interface NativeTopKResult {
-  readonly masks: readonly Uint8Array[];
-  readonly masked: readonly number[];
-  readonly rankings: readonly {
-    readonly units: number;
-    readonly eligible: number;
-    readonly asked: number;
-    readonly masked: number;
-    readonly threshold: number | null;
-    /** Units that lay between the sample's marks. */
-    readonly candidates: number;
-    /** The sample misled, so that the key bits were counted instead. */
-    readonly bracketMissed: boolean;
-    /** Over the inputs; 1 where the sample served. */
-    readonly passes: number;
-  }[];
+export interface NativeTopKRanking extends NativeRanking {
+  /** Units that lay between the sample's marks. */
+  readonly candidates: number;
+  /** The sample misled, so that the key bits were counted instead. */
+  readonly bracketMissed: boolean;
+  /** Over the inputs; 1 where the sample served. */
+  readonly passes: number;
+}
+
+export interface NativeTopKResult extends NativeMasks<NativeTopKRanking> {
   /** Of each tensor's masked weights, in index order; empty unless asked for. */
   readonly oldValues: readonly Float32Array[];
-  readonly totalUnits: number;
-  readonly totalMasked: number;
 }
 
 export interface NativeAddon {
