@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ops/window.h"
+#include "core/window.h"
 
 namespace fishermask::bench {
 namespace {

@@ -2,7 +2,7 @@
 // the formula.
 #pragma once
 
-#include "graph/square_rule.h"
+#include "core/square_rule.h"
 
 namespace fishermask {
 

@@ -1,7 +1,7 @@
 // The CPU's fused squared-gradient kernels, one per form.
 #pragma once
 
-#include "graph/square_rule.h"
+#include "core/square_rule.h"
 
 namespace fishermask {
 

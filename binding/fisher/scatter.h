@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "graph/square_rule.h"
+#include "core/square_rule.h"
 
 namespace fishermask {
 

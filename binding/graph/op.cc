@@ -13,10 +13,6 @@ std::string& duplicate_name() {
 }
 }  // namespace
 
-bool Kernel::fuse(const Epilogue& /*epilogue*/) { return false; }
-
-std::vector<SquareProblem> Kernel::square_rule(const NodeIo& /*io*/) { return {}; }
-
 int register_op(OpDefinition definition) {
   const std::string name = definition.name;
   if (!registry().emplace(name, std::move(definition)).second) duplicate_name() = name;

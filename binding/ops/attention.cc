@@ -17,7 +17,8 @@
 #include <cmath>
 #include <limits>
 
-#include "ops/window.h"
+#include "core/window.h"
+#include "graph/op.h"
 
 namespace fishermask {
 namespace {

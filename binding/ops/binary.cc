@@ -9,6 +9,7 @@
 // Deterministic: yes.
 #include <cmath>
 
+#include "graph/op.h"
 #include "ops/broadcast_kernel.h"
 
 namespace fishermask {

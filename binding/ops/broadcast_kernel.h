@@ -14,10 +14,10 @@
 #include <array>
 #include <cstdint>
 
+#include "core/broadcast.h"
 #include "core/parallel.h"
+#include "core/window.h"
 #include "graph/op.h"
-#include "ops/broadcast.h"
-#include "ops/window.h"
 
 namespace fishermask {
 

@@ -11,10 +11,10 @@
 #include <unordered_map>
 
 #include "core/parallel.h"
+#include "core/window.h"
 #include "graph/op.h"
 #include "ops/conv_reference.h"
 #include "ops/onednn.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

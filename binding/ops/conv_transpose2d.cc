@@ -15,6 +15,7 @@
 
 #include <algorithm>
 
+#include "graph/op.h"
 #include "ops/conv_reference.h"
 
 namespace fishermask {

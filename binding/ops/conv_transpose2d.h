@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/window.h"
 #include "graph/op.h"
-#include "ops/window.h"
 
 namespace fishermask {
 

@@ -5,9 +5,10 @@
 // Deterministic: a run is one thread's, summed in f64.
 #include <algorithm>
 
+#include "core/axis.h"
 #include "core/parallel.h"
-#include "ops/axis.h"
-#include "ops/window.h"
+#include "core/window.h"
+#include "graph/op.h"
 
 namespace fishermask {
 namespace {

@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <array>
 
+#include "core/moved_shape.h"
 #include "core/parallel.h"
-#include "ops/moved_shape.h"
+#include "core/window.h"
+#include "graph/op.h"
 #include "ops/strided.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

@@ -8,8 +8,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/moved_shape.h"
 #include "core/parallel.h"
-#include "ops/moved_shape.h"
+#include "graph/op.h"
 
 namespace fishermask {
 namespace {

@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "core/window.h"
 #include "graph/op.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

@@ -14,9 +14,9 @@
 #include <cmath>
 
 #include "core/parallel.h"
+#include "core/window.h"
 #include "graph/op.h"
 #include "ops/row_norm.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

@@ -16,20 +16,9 @@
 
 #include <cstdint>
 
+#include "core/logits_shape.h"
+
 namespace fishermask {
-
-constexpr std::int32_t kNotCounted = -1;
-
-struct LogitsShape {
-  std::int64_t batch = 0;
-  std::int64_t positions = 1;  // per sample
-  std::int64_t classes = 1;
-};
-
-struct PredictionCounts {
-  std::int64_t counted = 0;
-  std::int64_t correct = 0;  // of the counted positions, where the prediction is the label
-};
 
 // Writes per_sample_loss (N,), and predictions (N, positions) unless null: the class of the largest
 // logit, the first among equals, at every position, counted or not. T is float or double.

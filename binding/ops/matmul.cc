@@ -9,8 +9,9 @@
 // count (oneDNN's GEMM).
 #include <algorithm>
 
+#include "core/matmul_sizes.h"
 #include "core/parallel.h"
-#include "ops/matmul_sizes.h"
+#include "graph/op.h"
 #include "ops/one_thread.h"
 #include "ops/onednn.h"
 

@@ -2,9 +2,10 @@
 // Shapes:     x (N, s_0, …), y (N, before_0 + s_0 + after_0, …).
 // Attributes: before, after: per size, 0 or more; value (default 0).
 // Accumulate: grad x as asked.   Deterministic: yes.
+#include "core/moved_shape.h"
+#include "core/window.h"
+#include "graph/op.h"
 #include "ops/move_kernel.h"
-#include "ops/moved_shape.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

@@ -11,6 +11,7 @@
 #include <limits>
 #include <numbers>
 
+#include "graph/op.h"
 #include "ops/unary.h"
 #include "ops/vector_math.h"
 

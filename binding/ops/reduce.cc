@@ -9,10 +9,10 @@
 #include <cmath>
 #include <limits>
 
+#include "core/broadcast.h"
 #include "core/parallel.h"
+#include "core/window.h"
 #include "graph/op.h"
-#include "ops/broadcast.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

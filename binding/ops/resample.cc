@@ -6,9 +6,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/moved_shape.h"
+#include "core/window.h"
+#include "graph/op.h"
 #include "ops/axis_weights.h"
-#include "ops/moved_shape.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

@@ -4,9 +4,10 @@
 // In-place:   y may lie over x.   Accumulate: grad x as asked.   Deterministic: yes.
 #include <algorithm>
 
+#include "core/moved_shape.h"
 #include "core/parallel.h"
-#include "ops/moved_shape.h"
-#include "ops/window.h"
+#include "core/window.h"
+#include "graph/op.h"
 
 namespace fishermask {
 namespace {

@@ -10,8 +10,8 @@
 #include <cmath>
 
 #include "core/parallel.h"
+#include "core/window.h"
 #include "graph/op.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

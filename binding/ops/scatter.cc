@@ -10,9 +10,10 @@
 #include <cmath>
 #include <span>
 
+#include "core/moved_shape.h"
 #include "core/parallel.h"
-#include "ops/moved_shape.h"
-#include "ops/window.h"
+#include "core/window.h"
+#include "graph/op.h"
 
 namespace fishermask {
 namespace {

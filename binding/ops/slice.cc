@@ -2,9 +2,10 @@
 // Shapes:     x (N, s…), y (N, sizes…), one rank.
 // Attributes: starts, steps (not 0; negative walks backwards), sizes: one of each per size of x.
 // Accumulate: grad x as asked; 0 where nothing was taken.   Deterministic: yes.
+#include "core/moved_shape.h"
+#include "core/window.h"
+#include "graph/op.h"
 #include "ops/move_kernel.h"
-#include "ops/moved_shape.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

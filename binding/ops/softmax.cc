@@ -8,11 +8,12 @@
 #include <cmath>
 #include <limits>
 
+#include "core/axis.h"
 #include "core/parallel.h"
 #include "core/vector_clones.h"
-#include "ops/axis.h"
+#include "core/window.h"
+#include "graph/op.h"
 #include "ops/vector_math.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

@@ -5,9 +5,10 @@
 // Accumulate: grad x as asked, the sum over the places that took it, in f64.   Deterministic: yes.
 #include <numeric>
 
+#include "core/moved_shape.h"
+#include "core/window.h"
+#include "graph/op.h"
 #include "ops/axis_weights.h"
-#include "ops/moved_shape.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

@@ -2,9 +2,10 @@
 // Shapes:     x (N, s_0, s_1, …), y (N, s_perm[0], s_perm[1], …).
 // Attributes: perm: each of 0 … rank − 1 once (negative ones from the end).
 // Accumulate: grad x as asked.   Deterministic: yes.
+#include "core/moved_shape.h"
+#include "core/window.h"
+#include "graph/op.h"
 #include "ops/move_kernel.h"
-#include "ops/moved_shape.h"
-#include "ops/window.h"
 
 namespace fishermask {
 namespace {

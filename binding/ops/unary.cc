@@ -10,6 +10,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "graph/op.h"
 #include "ops/vector_math.h"
 
 namespace fishermask {

@@ -15,8 +15,8 @@
 
 #include "core/parallel.h"
 #include "core/vector_clones.h"
+#include "core/window.h"
 #include "graph/op.h"
-#include "ops/window.h"
 
 namespace fishermask {
 

@@ -2,6 +2,7 @@
 // Shapes:     condition, a and b broadcast to y (NumPy's broadcasting over the sample's sizes).
 // Gradients:  to the operand that was taken; the condition gets 0.
 // Deterministic: yes.
+#include "graph/op.h"
 #include "ops/broadcast_kernel.h"
 
 namespace fishermask {

@@ -27,6 +27,7 @@ const BY_CODE: Readonly<Partial<Record<FishermaskErrorCode, number>>> = {
   ERR_FM_GRAPH: EXIT.badInput,
   ERR_FM_OUT_OF_MEMORY: EXIT.outOfMemory,
   ERR_FM_NO_DEVICE: EXIT.noDevice,
+  ERR_FM_DEVICE_LOST: EXIT.noDevice,
   ERR_FM_NO_PREBUILD: EXIT.noDevice,
   ERR_FM_ABORTED: EXIT.interrupted,
 };

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "graph/square_rule.h"
+#include "core/square_rule.h"
 #include "native/ops/op_harness.h"
 
 namespace fishermask::test {

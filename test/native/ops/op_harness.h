@@ -113,8 +113,7 @@ class OpRun {
       }
       parameters[slot] = tensor_of<T>(shape, values);
     }
-    const SavedSpec saved =
-        op.saved != nullptr ? op.saved(node_, io.batch, io.training) : SavedSpec{};
+    const SavedSpec saved = saved_spec();
     saved_bytes_per_sample_ = saved.bytes_per_sample;
     saved_per_sample_ = Tensor(DType::kU8, {saved.bytes_per_sample * io.batch});
     saved_fixed_ = Tensor(DType::kU8, {saved.bytes_fixed});
@@ -166,6 +165,9 @@ class OpRun {
     return kernel != nullptr ? std::move(kernel) : op_.make_reference(node_, dtype_of<T>());
   }
 
+  [[nodiscard]] SavedSpec saved_spec() const {
+    return op_.saved != nullptr ? op_.saved(node_, io.batch, io.training) : SavedSpec{};
+  }
   [[nodiscard]] Kernel& kernel() const { return *kernel_; }
   [[nodiscard]] const NodeSpec& node() const { return node_; }
 

@@ -1,9 +1,9 @@
-#include "ops/matmul_sizes.h"
+#include "core/matmul_sizes.h"
 
 #include <algorithm>
 
-#include "ops/moved_shape.h"
-#include "ops/window.h"
+#include "core/moved_shape.h"
+#include "core/window.h"
 
 namespace fishermask {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/window.h"
+#include "core/window.h"
 
 namespace fishermask {
 namespace {

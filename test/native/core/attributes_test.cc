@@ -1,5 +1,5 @@
 // Lists of numbers as a graph's JSON writes them: 1 and 1.0 are the same text there.
-#include "graph/attributes.h"
+#include "core/attributes.h"
 
 #include <doctest/doctest.h>
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "graph/op.h"
+#include "core/kernel.h"
 
 namespace fishermask {
 

@@ -1,4 +1,4 @@
-#include "ops/broadcast.h"
+#include "core/broadcast.h"
 
 namespace fishermask {
 namespace {

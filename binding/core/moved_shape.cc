@@ -1,4 +1,4 @@
-#include "ops/moved_shape.h"
+#include "core/moved_shape.h"
 
 namespace fishermask {
 

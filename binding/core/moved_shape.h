@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "graph/op.h"
+#include "core/kernel.h"
 
 namespace fishermask {
 

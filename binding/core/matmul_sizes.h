@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "graph/op.h"
+#include "core/kernel.h"
 
 namespace fishermask {
 

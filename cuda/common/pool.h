@@ -1,0 +1,36 @@
+// Device memory that is kept when it is given back: cudaMalloc waits for the device, so that a
+// pass must not call it. Sizes are rounded up to powers of two below 1 MiB and to 2 MiB above.
+// Not thread-safe: a device belongs to one thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string_view>
+
+namespace fishermask::cuda {
+
+class Pool : public std::enable_shared_from_this<Pool> {
+ public:
+  Pool() = default;
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+  ~Pool();
+
+  // Given back by the last owner, in stream order. Errors: OUT_OF_MEMORY naming `purpose`, after
+  // everything unused was returned to the device and asked for again; DEVICE_LOST.
+  [[nodiscard]] std::shared_ptr<std::byte> take(std::int64_t bytes, std::string_view purpose);
+  // Returns what nobody uses to the device.
+  void trim() noexcept;
+  [[nodiscard]] std::int64_t bytes() const noexcept { return bytes_; }  // held, used or not
+
+ private:
+  void give(std::byte* memory, std::int64_t bytes) noexcept;
+  [[nodiscard]] std::byte* try_allocate(std::int64_t bytes);
+
+  std::multimap<std::int64_t, std::byte*> free_;  // by size
+  std::int64_t bytes_ = 0;
+};
+
+}  // namespace fishermask::cuda
