@@ -72,6 +72,9 @@ class Tensor {
   Tensor() = default;
   // Zero-filled. Errors: SHAPE, OUT_OF_MEMORY.
   Tensor(DType dtype, Shape shape, std::string_view purpose = "a tensor");
+  // Over memory that is there, of the host or of a device.
+  Tensor(std::shared_ptr<std::byte> memory, DType dtype, Shape shape)
+      : memory_(std::move(memory)), view_{memory_.get(), dtype, std::move(shape)} {}
   [[nodiscard]] const Shape& shape() const noexcept { return view_.shape; }
   [[nodiscard]] DType dtype() const noexcept { return view_.dtype; }
   [[nodiscard]] std::int64_t count() const { return view_.count(); }

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/parallel.h"
+#include "core/placement.h"
+#include "fisher/cpu_square_sink.h"
 #include "ops/logits.h"
 
 namespace fishermask {
@@ -24,17 +25,20 @@ FisherPass::FisherPass(Network& network, FisherOptions options)
            "samples of a batch, and per-sample gradients do not exist");
   FM_CHECK(!options_.per_token || options_.gradient == FisherGradient::kPerSample, ARGUMENT,
            "expected per-sample gradients with a Fisher per token but received batch-mean");
-  const bool needs_gradients =
-      options_.gradient_sums || options_.gradient == FisherGradient::kBatchMean;
-  for (const Parameter& parameter : network_.graph().parameters()) {
-    const std::size_t count =
-        parameter.trainable() ? static_cast<std::size_t>(element_count(parameter.shape)) : 0;
-    squares_.emplace_back(count, 0.0);
-    if (options_.gradient_sums) gradients_.emplace_back(count, 0.0);
-    if (needs_gradients) {
+  squares_ = FisherSums(network_);
+  if (options_.gradient_sums) gradients_ = FisherSums(network_);
+  if (options_.gradient_sums || options_.gradient == FisherGradient::kBatchMean) {
+    for (const Parameter& parameter : network_.graph().parameters()) {
       batch_gradients_.push_back(
-          count == 0 ? Tensor() : Tensor(network_.real(), parameter.shape, "gradients"));
+          parameter.trainable()
+              ? make_tensor(network_.device(), network_.real(), parameter.shape, "gradients")
+              : Tensor());
     }
+  }
+  if (network_.device() == nullptr) {
+    sink_ = std::make_unique<CpuSquareSink>();
+  } else {
+    sink_ = network_.device()->make_square_sink();
   }
 }
 
@@ -50,7 +54,7 @@ void FisherPass::step(const BatchData& batch, std::span<const std::int32_t> labe
                        (options_.gradient_sums && !gradients_ride_along());
   options.squares = options_.gradient == FisherGradient::kPerSample;
   Executor& executor = network_.executor(options);
-  write_batch(batch, executor.input());
+  write_batch(batch, executor.input(), network_.device());
   executor.forward();
   const Batch work{executor, logits_shape(executor.output()), labels, first_sample};
   FM_CHECK(static_cast<std::int64_t>(labels.size()) == work.shape.batch * work.shape.positions,
@@ -71,7 +75,7 @@ void FisherPass::step(const BatchData& batch, std::span<const std::int32_t> labe
   }
   if (options_.gradient_sums) {
     if (!gradients_ride_along()) reverse_gradients(work);
-    add_gradients();
+    gradients_.add_values(batch_gradients_);
   }
   samples_ += work.shape.batch;
   correct_ += loss.correct;
@@ -80,7 +84,7 @@ void FisherPass::step(const BatchData& batch, std::span<const std::int32_t> labe
 
 LossResult FisherPass::checked_loss(const Batch& batch) const {
   try {
-    return loss_of(batch.executor.output(), batch.labels, options_.temperature);
+    return loss_of(batch.executor.output(), batch.labels, options_.temperature, network_.device());
   } catch (const Error& e) {
     if (e.code() != ErrorCode::kNON_FINITE) throw;
     fail(e.code(), e.what(), "; the batch begins at sample ", batch.first_sample, " of the pass");
@@ -90,18 +94,18 @@ LossResult FisherPass::checked_loss(const Batch& batch) const {
 void FisherPass::reverse(const Batch& batch, std::span<const std::int32_t> labels,
                          std::span<const double> scales, const BackwardRequest& request) const {
   seed_loss(batch.executor.output(), labels, options_.temperature, scales,
-            batch.executor.output_gradient());
+            batch.executor.output_gradient(), network_.device());
   batch.executor.backward(request);
 }
 
 BackwardRequest FisherPass::squares_request() {
   BackwardRequest request;
-  for (std::vector<double>& sums : squares_) {
-    request.square_sums.push_back(sums.empty() ? nullptr : sums.data());
+  for (std::size_t p = 0; p < squares_.size(); ++p) {
+    request.square_sums.push_back(squares_.data(p));
   }
   // The fused kernels are f32; in f64 every parameter takes the generic rule.
   const bool fused = !options_.generic && network_.real() == DType::kF32;
-  request.sink = fused ? &sink_ : nullptr;
+  request.sink = fused ? sink_.get() : nullptr;
   return request;
 }
 
@@ -112,8 +116,14 @@ BackwardRequest FisherPass::gradients_request() const {
   return request;
 }
 
+std::vector<double> FisherPass::class_probabilities(const Batch& batch) const {
+  return probabilities(batch.executor.output(), options_.temperature, network_.device());
+}
+
 void FisherPass::clear_gradients() const {
-  for (const Tensor& gradient : batch_gradients_) gradient.zero();
+  for (const Tensor& gradient : batch_gradients_) {
+    if (gradient.view()) clear(network_.device(), gradient.view());
+  }
 }
 
 namespace {
@@ -159,7 +169,7 @@ void FisherPass::add_squares(const Batch& batch, std::span<const std::int32_t> l
   }
   // Σ_y p_y g_y² = Σ_y (√p_y g_y)²: the weight goes into the seed. A sample has one counted row at
   // most.
-  const std::vector<double> p = probabilities(batch.executor.output(), options_.temperature);
+  const std::vector<double> p = class_probabilities(batch);
   const auto classes = static_cast<std::size_t>(batch.shape.classes);
   const auto positions = static_cast<std::size_t>(batch.shape.positions);
   std::vector<double> scales(count);
@@ -178,11 +188,11 @@ void FisherPass::add_batch_mean(const Batch& batch) {
   const auto add = [&](std::span<const std::int32_t> labels, double weight) {
     clear_gradients();
     reverse(batch, labels, scales, request);
-    add_weighted_squares(weight);
+    squares_.add_squares(batch_gradients_, weight);
   };
   if (options_.labels == FisherLabels::kEmpirical) return add(batch.labels, 1.0);
   if (options_.labels == FisherLabels::kSampled) return add(sampled_labels(batch), 1.0);
-  const std::vector<double> p = probabilities(batch.executor.output(), options_.temperature);
+  const std::vector<double> p = class_probabilities(batch);
   const auto classes = static_cast<std::size_t>(batch.shape.classes);
   for (std::size_t y = 0; y < classes; ++y) {
     double mean = 0.0;
@@ -204,43 +214,6 @@ void FisherPass::reverse_gradients(const Batch& batch) {
   reverse(batch, batch.labels, ones, gradients_request());
 }
 
-namespace {
-
-// sums[p][i] += term(gradients[p][i]) for every parameter that has sums, elements spread over the
-// threads.
-template <typename Term>
-void add_terms(const std::vector<Tensor>& gradients, std::vector<std::vector<double>>& all,
-               const Term& term) {
-  constexpr std::int64_t kGrain = 1 << 14;
-  for (std::size_t p = 0; p < all.size(); ++p) {
-    double* sums = all[p].data();
-    const auto add = [&](const auto* gradient) {
-      parallel_for(static_cast<std::int64_t>(all[p].size()), kGrain,
-                   [&](std::int64_t begin, std::int64_t end) {
-                     for (std::int64_t i = begin; i < end; ++i) {
-                       sums[i] += term(static_cast<double>(gradient[i]));
-                     }
-                   });
-    };
-    if (all[p].empty()) continue;
-    if (gradients[p].dtype() == DType::kF64) {
-      add(gradients[p].as<double>());
-    } else {
-      add(gradients[p].as<float>());
-    }
-  }
-}
-
-}  // namespace
-
-void FisherPass::add_gradients() {
-  add_terms(batch_gradients_, gradients_, [](double g) { return g; });
-}
-
-void FisherPass::add_weighted_squares(double weight) {
-  add_terms(batch_gradients_, squares_, [weight](double g) { return weight * g * g; });
-}
-
 std::vector<std::int32_t> FisherPass::class_labels(std::span<const std::int32_t> labels,
                                                    std::size_t label) {
   std::vector<std::int32_t> out(labels.size(), static_cast<std::int32_t>(label));
@@ -251,7 +224,7 @@ std::vector<std::int32_t> FisherPass::class_labels(std::span<const std::int32_t>
 }
 
 std::vector<std::int32_t> FisherPass::sampled_labels(const Batch& batch) const {
-  const std::vector<double> p = probabilities(batch.executor.output(), options_.temperature);
+  const std::vector<double> p = class_probabilities(batch);
   const auto classes = static_cast<std::size_t>(batch.shape.classes);
   const auto positions = static_cast<std::uint64_t>(batch.shape.positions);
   std::vector<std::int32_t> labels(batch.labels.size());
@@ -272,23 +245,23 @@ std::vector<std::int32_t> FisherPass::sampled_labels(const Batch& batch) const {
   return labels;
 }
 
-void FisherPass::check_finite(const std::vector<std::vector<double>>& sums) const {
+const std::vector<std::vector<double>>& FisherPass::checked_finite(
+    const std::vector<std::vector<double>>& sums) const {
   for (std::size_t p = 0; p < sums.size(); ++p) {
     const bool finite =
         std::all_of(sums[p].begin(), sums[p].end(), [](double v) { return std::isfinite(v); });
     FM_CHECK(finite, NON_FINITE, "the Fisher of tensor '", network_.graph().parameters()[p].name,
              "' is not finite after ", samples_, " samples");
   }
+  return sums;
 }
 
 const std::vector<std::vector<double>>& FisherPass::square_sums() const {
-  check_finite(squares_);
-  return squares_;
+  return checked_finite(squares_.read());
 }
 
 const std::vector<std::vector<double>>& FisherPass::gradient_sums() const {
-  check_finite(gradients_);
-  return gradients_;
+  return checked_finite(gradients_.read());
 }
 
 }  // namespace fishermask

@@ -4,11 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "fisher/cpu_square_sink.h"
+#include "fisher/fisher_sums.h"
 #include "graph/batch.h"
 #include "graph/network.h"
 #include "ops/logits.h"
@@ -60,13 +61,11 @@ class FisherPass {
   // Whether one reverse pass can take squares and gradients: both of the data's labels.
   [[nodiscard]] bool gradients_ride_along() const;
   void reverse_gradients(const Batch& batch);
-  void add_gradients();
   // The loss of the batch; a NON_FINITE error says where in the pass the batch begins.
   [[nodiscard]] LossResult checked_loss(const Batch& batch) const;
   // Seeds the reverse pass with labels and scales, and runs it.
   void reverse(const Batch& batch, std::span<const std::int32_t> labels,
                std::span<const double> scales, const BackwardRequest& request) const;
-  void add_weighted_squares(double weight);
   void clear_gradients() const;
   // `label` for every sample that is counted.
   [[nodiscard]] static std::vector<std::int32_t> class_labels(std::span<const std::int32_t> labels,
@@ -74,13 +73,16 @@ class FisherPass {
   [[nodiscard]] std::vector<std::int32_t> sampled_labels(const Batch& batch) const;
   [[nodiscard]] BackwardRequest squares_request();
   [[nodiscard]] BackwardRequest gradients_request() const;
-  void check_finite(const std::vector<std::vector<double>>& sums) const;
+  [[nodiscard]] const std::vector<std::vector<double>>& checked_finite(
+      const std::vector<std::vector<double>>& sums) const;
+  // (N · positions, C) on the host, at the pass's temperature.
+  [[nodiscard]] std::vector<double> class_probabilities(const Batch& batch) const;
 
   Network& network_;
   FisherOptions options_;
-  CpuSquareSink sink_;
-  std::vector<std::vector<double>> squares_;
-  std::vector<std::vector<double>> gradients_;
+  std::unique_ptr<SquareSink> sink_;  // of the network's device
+  FisherSums squares_;
+  FisherSums gradients_;
   std::vector<Tensor> batch_gradients_;  // by parameter index; for batch-mean and gradient sums
   std::int64_t samples_ = 0;
   std::int64_t terms_ = 0;

@@ -1,8 +1,9 @@
 #include "graph/batch.h"
 
-#include <cstring>
+#include <type_traits>
 
 #include "core/parallel.h"
+#include "core/placement.h"
 
 namespace fishermask {
 namespace {
@@ -49,22 +50,36 @@ void convert_any(const BatchData& batch, To* to, std::int64_t count, std::int64_
   }
 }
 
+// f64 comes down to f32 on the host: the device computes in f32.
+void write_on_device(const BatchData& batch, const TensorView& input, std::int64_t channels,
+                     Device& device) {
+  const DeviceNormalisation constants{batch.normalisation.divisor, batch.normalisation.mean,
+                                      batch.normalisation.std};
+  if (batch.view.dtype != DType::kF64) {
+    return device.write_pixels(batch.view, channels, constants, input.as<float>());
+  }
+  const Tensor converted(DType::kF32, input.shape, "a batch");
+  convert(batch.view.as<double>(), converted.as<float>(), input.count(), channels,
+          batch.normalisation);
+  device.upload(input.data, converted.view().data, input.bytes());
+}
+
 }  // namespace
 
-void write_batch(const BatchData& batch, const TensorView& input) {
+void write_batch(const BatchData& batch, const TensorView& input, Device* device) {
   FM_CHECK(batch.view.shape == input.shape, SHAPE, "expected a batch of shape ",
            shape_text(input.shape), " but received ", shape_text(batch.view.shape));
   if (input.dtype == DType::kI32) {
     FM_CHECK(batch.view.dtype == DType::kI32, DTYPE, "expected i32 input but received ",
              dtype_name(batch.view.dtype));
-    std::memcpy(input.data, batch.view.data, static_cast<std::size_t>(input.bytes()));
-    return;
+    return write_tensor(device, input, batch.view.data);
   }
   FM_CHECK(batch.view.dtype != DType::kI32, DTYPE, "expected real input but received i32");
   const std::int64_t count = input.count();
   const std::int64_t channels = input.shape.size() > 1 ? input.shape.back() : 1;
   check_normalisation(batch.normalisation, channels);
   if (count == 0) return;
+  if (device != nullptr) return write_on_device(batch, input, channels, *device);
   if (input.dtype == DType::kF64) {
     convert_any(batch, input.as<double>(), count, channels);
   } else {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/device.h"
 #include "core/tensor.h"
 
 namespace fishermask {
@@ -23,8 +24,8 @@ struct BatchData {
   Normalisation normalisation;
 };
 
-// Converts into the executor's input. Errors: SHAPE, DTYPE, ARGUMENT (normalisation of the wrong
-// length or std 0).
-void write_batch(const BatchData& batch, const TensorView& input);
+// Converts into the executor's input, which is in the device's memory (null: the host's). Errors:
+// SHAPE, DTYPE, ARGUMENT (normalisation of the wrong length or std 0).
+void write_batch(const BatchData& batch, const TensorView& input, Device* device = nullptr);
 
 }  // namespace fishermask

@@ -1,9 +1,10 @@
 #include "graph/executor.h"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "core/parallel.h"
+#include "core/placement.h"
 
 namespace fishermask {
 namespace {
@@ -40,14 +41,21 @@ Executor::Executor(const Graph& graph, const ParameterValues& parameters, Execut
   FM_CHECK(!(options_.squares && options_.training), STATE,
            "per-sample gradients do not exist in training mode (batch norm mixes the samples): "
            "the Fisher needs evaluation mode");
+  FM_CHECK(options_.device == nullptr || (options_.real == DType::kF32 && !options_.reference),
+           UNSUPPORTED, "the reference kernels and f64 run on the CPU alone");
   options_.backward = options_.backward || options_.squares || options_.input_gradients;
   states_.resize(graph.nodes().size());
   plan();
   arena_bytes_ = plan_memory(buffers_);
-  arena_ = allocate_aligned(arena_bytes_, text("the activations of a batch of ", options_.batch));
+  const std::string purpose = text("the activations of a batch of ", options_.batch);
+  arena_ = options_.device == nullptr ? allocate_aligned(arena_bytes_, purpose)
+                                      : options_.device->allocate(arena_bytes_, purpose);
   make_kernels();
   bind();
-  if (!options_.reference && options_.real == DType::kF32) fuse_epilogues();
+  // A device's kernels are its own: none takes over what follows it.
+  if (!options_.reference && options_.real == DType::kF32 && options_.device == nullptr) {
+    fuse_epilogues();
+  }
 }
 
 bool Executor::wants_gradient(int value) const {
@@ -180,16 +188,25 @@ void Executor::plan() {
   }
 }
 
+std::unique_ptr<Kernel> Executor::make_kernel(std::size_t node, std::int64_t batch) const {
+  const NodeSpec& spec = graph_.nodes()[node].spec;
+  const OpDefinition& op = *graph_.nodes()[node].op;
+  std::unique_ptr<Kernel> kernel;
+  if (options_.device != nullptr) {
+    kernel = options_.device->make_kernel(spec, batch);
+    FM_CHECK(kernel != nullptr, UNSUPPORTED, "node '", spec.name, "' (", spec.op, "): the ",
+             options_.device->info().kind,
+             " backend has no kernel for this op with these attributes; use the CPU");
+    return kernel;
+  }
+  const bool fast = !options_.reference && options_.real == DType::kF32;
+  if (fast && op.make_fast != nullptr) kernel = op.make_fast(spec, batch);
+  return kernel != nullptr ? std::move(kernel) : op.make_reference(spec, options_.real);
+}
+
 void Executor::make_kernels() {
-  const auto& nodes = graph_.nodes();
-  for (std::size_t n = 0; n < nodes.size(); ++n) {
-    const bool fast = !options_.reference && options_.real == DType::kF32;
-    if (fast && nodes[n].op->make_fast != nullptr) {
-      states_[n].kernel = nodes[n].op->make_fast(nodes[n].spec, options_.batch);
-    }
-    if (states_[n].kernel == nullptr) {
-      states_[n].kernel = nodes[n].op->make_reference(nodes[n].spec, options_.real);
-    }
+  for (std::size_t n = 0; n < states_.size(); ++n) {
+    states_[n].kernel = make_kernel(n, options_.batch);
   }
 }
 
@@ -246,7 +263,7 @@ void Executor::bind() {
   // before backward.
   for (std::size_t v = 0; v < values.size(); ++v) {
     if (!gradients_[v] || written[v]) continue;
-    std::memset(gradients_[v].data, 0, static_cast<std::size_t>(gradients_[v].bytes()));
+    clear(options_.device, gradients_[v]);
   }
 }
 
@@ -406,14 +423,7 @@ bool Executor::square_shared_fused(const Parameter& parameter, SquareSink& sink,
 
 Kernel& Executor::single_kernel(std::size_t index) {
   NodeState& state = states_[index];
-  if (state.single == nullptr) {
-    const Node& node = graph_.nodes()[index];
-    const bool fast = !options_.reference && options_.real == DType::kF32;
-    if (fast && node.op->make_fast != nullptr) state.single = node.op->make_fast(node.spec, 1);
-    if (state.single == nullptr) {
-      state.single = node.op->make_reference(node.spec, options_.real);
-    }
-  }
+  if (state.single == nullptr) state.single = make_kernel(index, 1);
   return *state.single;
 }
 
@@ -435,12 +445,13 @@ NodeIo Executor::sample_io(const NodeState& state, std::int64_t n) const {
 void Executor::square_generic(const Parameter& parameter, double* sums) {
   const std::int64_t count = element_count(parameter.shape);
   if (sample_gradient_.view().data == nullptr || sample_gradient_.count() < count) {
-    sample_gradient_ = Tensor(options_.real, {count}, "the gradient of one sample");
+    sample_gradient_ =
+        make_tensor(options_.device, options_.real, {count}, "the gradient of one sample");
   }
   TensorView gradient = sample_gradient_.view();
   gradient.shape = parameter.shape;
   for (std::int64_t n = 0; n < options_.batch; ++n) {
-    std::memset(gradient.data, 0, static_cast<std::size_t>(gradient.bytes()));
+    clear(options_.device, gradient);
     // The uses' gradients are added first, then squared.
     for (const ParameterUse& use : parameter.uses) {
       const auto index = static_cast<std::size_t>(use.node);
@@ -449,7 +460,11 @@ void Executor::square_generic(const Parameter& parameter, double* sums) {
       io.grad_parameters[use.slot] = gradient;
       single_kernel(index).backward(io);
     }
-    add_squares(gradient, sums);
+    if (options_.device != nullptr) {
+      options_.device->add_squares(gradient.as<float>(), count, 1.0, sums);
+    } else {
+      add_squares(gradient, sums);
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/device.h"
 #include "graph/graph.h"
 #include "graph/memory_plan.h"
 
@@ -26,6 +27,7 @@ struct ExecutorOptions {
   bool squares = false;          // the reverse pass may be asked for squares
   bool input_gradients = false;  // the reverse pass goes down to the graph's inputs
   std::vector<std::string> keep;  // values to keep readable after forward
+  Device* device = nullptr;  // outlives the executor; null: the CPU. Its tensors are that device's
 };
 
 struct BackwardRequest {
@@ -42,10 +44,11 @@ struct BackwardRequest {
 class Executor {
  public:
   // graph and parameters must outlive the executor. Errors: OUT_OF_MEMORY, STATE (squares in
-  // training mode).
+  // training mode), UNSUPPORTED naming a node that the device has no kernel for.
   Executor(const Graph& graph, const ParameterValues& parameters, ExecutorOptions options);
 
   [[nodiscard]] std::int64_t batch() const noexcept { return options_.batch; }
+  [[nodiscard]] Device* device() const noexcept { return options_.device; }
   [[nodiscard]] std::int64_t arena_bytes() const noexcept { return arena_bytes_; }
   // Nodes whose forward their producer does.
   [[nodiscard]] std::int64_t fused_nodes() const noexcept {
@@ -80,6 +83,7 @@ class Executor {
   void plan();
   void bind();
   void make_kernels();
+  [[nodiscard]] std::unique_ptr<Kernel> make_kernel(std::size_t node, std::int64_t batch) const;
   void fuse_epilogues();
   void fuse_into_producer(std::size_t node);
   [[nodiscard]] bool taken_over(int value, std::size_t consumer) const;

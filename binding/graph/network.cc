@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
+
+#include "core/placement.h"
 
 namespace fishermask {
 namespace {
@@ -28,11 +31,12 @@ void copy_finite(const From* from, To* to, std::int64_t count, const std::string
 }  // namespace
 
 Network::Network(std::string_view graph_json, NetworkOptions options)
-    : graph_(Graph::parse(graph_json)), options_(options) {
+    : graph_(Graph::parse(graph_json)), options_(std::move(options)) {
   FM_CHECK(options_.real == DType::kF32 || options_.real == DType::kF64, ARGUMENT,
            "expected a real type of f32 or f64 but received ", dtype_name(options_.real));
   for (const Parameter& parameter : graph_.parameters()) {
-    parameters_.emplace_back(options_.real, parameter.shape, "parameter '" + parameter.name + "'");
+    parameters_.push_back(make_tensor(device(), options_.real, parameter.shape,
+                                      "parameter '" + parameter.name + "'"));
   }
 }
 
@@ -41,6 +45,8 @@ void Network::set_parameter(const std::string& name, const TensorView& values) {
   FM_CHECK(values.count() == target.count(), SHAPE, "expected ", target.count(),
            " values for tensor '", name, "' of shape ", shape_text(target.shape()),
            " but received ", values.count());
+  // Checked on the host before anything is written.
+  const Tensor staged(options_.real, target.shape(), "parameter '" + name + "'");
   const auto copy = [&](auto* to) {
     if (values.dtype == DType::kF64) {
       copy_finite(values.as<double>(), to, target.count(), name);
@@ -49,14 +55,16 @@ void Network::set_parameter(const std::string& name, const TensorView& values) {
     }
   };
   if (options_.real == DType::kF64) {
-    copy(target.as<double>());
+    copy(staged.as<double>());
   } else {
-    copy(target.as<float>());
+    copy(staged.as<float>());
   }
+  write_tensor(device(), target.view(), staged.view().data);
 }
 
 std::vector<float> Network::parameter_f32(int index) const {
-  const Tensor& tensor = parameters_.at(static_cast<std::size_t>(index));
+  const Tensor& stored = parameters_.at(static_cast<std::size_t>(index));
+  const Tensor tensor = device() == nullptr ? stored : host_copy(device(), stored.view());
   std::vector<float> out(static_cast<std::size_t>(tensor.count()));
   if (options_.real == DType::kF64) {
     const auto from = tensor.span<double>();
@@ -81,6 +89,7 @@ Executor& Network::executor(const ExecutorOptions& options) {
   ExecutorOptions made = options;
   made.real = options_.real;
   made.reference = options_.reference;
+  made.device = device();
   cache_.push_front({made, std::make_unique<Executor>(graph_, parameters_, made)});
   return *cache_.front().executor;
 }

@@ -13,7 +13,8 @@ namespace fishermask {
 
 struct NetworkOptions {
   DType real = DType::kF32;
-  bool reference = false;  // reference kernels only
+  bool reference = false;                    // reference kernels only
+  std::shared_ptr<Device> device = nullptr;  // where parameters and passes live; null: the CPU
 };
 
 class Network {
@@ -24,6 +25,7 @@ class Network {
   [[nodiscard]] const Graph& graph() const noexcept { return graph_; }
   [[nodiscard]] const ParameterValues& parameters() const noexcept { return parameters_; }
   [[nodiscard]] DType real() const noexcept { return options_.real; }
+  [[nodiscard]] Device* device() const noexcept { return options_.device.get(); }
 
   // Copies `values` (f32 or f64, PyTorch layout) in. Errors: ARGUMENT (unknown name), SHAPE (wrong
   // count), NON_FINITE naming the parameter and the first bad index; the parameter is unchanged

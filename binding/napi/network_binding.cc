@@ -1,6 +1,7 @@
 #include "napi/network_binding.h"
 
 #include "core/parallel.h"
+#include "core/placement.h"
 #include "napi/arguments.h"
 
 namespace fishermask::napi {
@@ -67,6 +68,14 @@ Tensor batch_copy(const Graph& graph, const std::string& name, const Napi::Value
   return copy;
 }
 
+// The view itself, or a copy of what a device holds, good for the expression it stands in.
+TensorView on_host(const Network& network, const TensorView& view) {
+  thread_local Tensor copy;
+  if (network.device() == nullptr) return view;
+  copy = host_copy(network.device(), view);
+  return copy.view();
+}
+
 std::map<std::string, std::vector<double>> run_graph(Network& network,
                                                      const std::map<int, Tensor>& inputs,
                                                      std::int64_t count,
@@ -80,11 +89,11 @@ std::map<std::string, std::vector<double>> run_graph(Network& network,
     const auto value = static_cast<std::size_t>(network.graph().inputs()[i]);
     FM_CHECK(found != inputs.end(), ARGUMENT, "expected values for input '",
              network.graph().values()[value].name, "' but received none");
-    write_batch({found->second.view(), {}}, executor.input(static_cast<int>(i)));
+    write_batch({found->second.view(), {}}, executor.input(static_cast<int>(i)), network.device());
   }
   executor.forward();
   std::map<std::string, std::vector<double>> out;
-  for (const std::string& name : names) out[name] = widen(executor.value(name));
+  for (const std::string& name : names) out[name] = widen(on_host(network, executor.value(name)));
   return out;
 }
 
@@ -247,7 +256,8 @@ Napi::Value NetworkBinding::evaluate(const Napi::CallbackInfo& info) {
                              Result result;
                              result.loss = std::move(evaluation.loss);
                              for (const std::string& name : keep) {
-                               result.values[name] = to_f32(evaluation.executor->value(name));
+                               result.values[name] =
+                                   to_f32(on_host(network, evaluation.executor->value(name)));
                              }
                              return result;
                            }),
@@ -310,35 +320,39 @@ Napi::Value NetworkBinding::vjp(const Napi::CallbackInfo& info) {
               wanted.input_gradients = true;
               wanted.backward = true;
               Executor& executor = network.executor(wanted);
-              write_batch(batch.data, executor.input());
+              write_batch(batch.data, executor.input(), network.device());
               executor.forward({seed, 0});
-              result.output = widen(executor.output());
+              result.output = widen(on_host(network, executor.output()));
               const TensorView& target = executor.output_gradient();
               FM_CHECK(static_cast<std::int64_t>(grad_output.size()) == target.count(), SHAPE,
                        "expected ", target.count(), " values for gradOutput but received ",
                        grad_output.size());
+              const Tensor seed_values(target.dtype, target.shape, "gradOutput");
               if (target.dtype == DType::kF64) {
-                std::copy(grad_output.begin(), grad_output.end(), target.as<double>());
+                std::copy(grad_output.begin(), grad_output.end(), seed_values.as<double>());
               } else {
-                std::transform(grad_output.begin(), grad_output.end(), target.as<float>(),
+                std::transform(grad_output.begin(), grad_output.end(), seed_values.as<float>(),
                                [](double v) { return static_cast<float>(v); });
               }
+              write_tensor(network.device(), target, seed_values.view().data);
               BackwardRequest request;
               std::vector<Tensor> gradients;
               for (const Parameter& parameter : network.graph().parameters()) {
                 gradients.push_back(parameter.trainable()
-                                        ? Tensor(network.real(), parameter.shape, "gradients")
+                                        ? make_tensor(network.device(), network.real(),
+                                                      parameter.shape, "gradients")
                                         : Tensor());
                 request.grad_parameters.push_back(gradients.back().view());
               }
               executor.backward(request);
               // Ids have no gradient: theirs stays empty.
               if (const TensorView& view = executor.input_gradient()) {
-                result.grad_input = widen(view);
+                result.grad_input = widen(on_host(network, view));
               }
               for (std::size_t p = 0; p < gradients.size(); ++p) {
                 if (!gradients[p].view()) continue;
-                result.gradients[network.graph().parameters()[p].name] = widen(gradients[p].view());
+                result.gradients[network.graph().parameters()[p].name] =
+                    widen(on_host(network, gradients[p].view()));
               }
               return result;
             }),

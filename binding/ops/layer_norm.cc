@@ -15,6 +15,7 @@
 #include <array>
 #include <cmath>
 
+#include "core/norm_sizes.h"
 #include "core/parallel.h"
 #include "core/window.h"
 #include "graph/op.h"
@@ -22,30 +23,6 @@
 
 namespace fishermask {
 namespace {
-
-struct NormSizes {
-  std::int64_t rows = 1;   // per sample
-  std::int64_t width = 1;  // values that are normalised together
-  double epsilon = 1e-5;
-  bool centred = true;  // layer_norm
-};
-
-Shape normalised_shape(const NodeSpec& node) {
-  const Shape& input = node.inputs[0].shape;
-  const std::int64_t dims = node.attributes.integer("dims", 1);
-  node.check(dims >= 1 && dims <= static_cast<std::int64_t>(input.size()), "expected dims in [1, ",
-             input.size(), "] for an input of ", shape_text(input), " but received ", dims);
-  return {input.end() - dims, input.end()};
-}
-
-NormSizes sizes_of(const NodeSpec& node) {
-  NormSizes sizes;
-  sizes.width = element_count(normalised_shape(node));
-  sizes.rows = element_count(node.inputs[0].shape) / std::max<std::int64_t>(sizes.width, 1);
-  sizes.epsilon = node.attributes.number("epsilon", 1e-5);
-  sizes.centred = node.op == "layer_norm";
-  return sizes;
-}
 
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   check_real_inputs(node);
@@ -61,7 +38,7 @@ std::vector<ValueSpec> infer(const NodeSpec& node) {
 
 SavedSpec saved(const NodeSpec& node, std::int64_t /*batch*/, bool /*training*/) {
   return {.bytes_per_sample =
-              sizes_of(node).rows * static_cast<std::int64_t>(sizeof(RowStatistics))};
+              norm_sizes(node).rows * static_cast<std::int64_t>(sizeof(RowStatistics))};
 }
 
 RowStatistics* statistics_of(const NodeIo& io) {
@@ -71,7 +48,7 @@ RowStatistics* statistics_of(const NodeIo& io) {
 template <typename T>
 class LayerNormReference : public Kernel {
  public:
-  explicit LayerNormReference(const NodeSpec& node) : sizes_(sizes_of(node)) {}
+  explicit LayerNormReference(const NodeSpec& node) : sizes_(norm_sizes(node)) {}
 
   void forward(const NodeIo& io) override {
     const TensorView weight = io.parameter("weight");
@@ -148,7 +125,7 @@ constexpr std::int64_t kBlockRows = 64;
 
 class LayerNormFast : public Kernel {
  public:
-  explicit LayerNormFast(const NodeSpec& node) : sizes_(sizes_of(node)) {}
+  explicit LayerNormFast(const NodeSpec& node) : sizes_(norm_sizes(node)) {}
 
   void forward(const NodeIo& io) override {
     const float* x = io.inputs[0].as<float>();

@@ -19,30 +19,36 @@ LogitsShape logits_shape(const TensorView& logits) {
 }
 
 LossResult loss_of(const TensorView& logits, std::span<const std::int32_t> labels,
-                   double temperature) {
+                   double temperature, Device* device) {
   const LogitsShape shape = logits_shape(logits);
   check_labels(shape, labels);
   LossResult result;
   result.per_sample.resize(static_cast<std::size_t>(shape.batch));
   result.predictions.resize(labels.size());
-  const auto run = [&](const auto* z) {
-    const PredictionCounts counts = cross_entropy_forward(
-        shape, z, labels.data(), temperature, result.per_sample.data(), result.predictions.data());
-    result.counted = counts.counted;
-    result.correct = counts.correct;
-  };
-  if (logits.dtype == DType::kF64) {
-    run(logits.as<double>());
+  double* const losses = result.per_sample.data();
+  std::int32_t* const predictions = result.predictions.data();
+  PredictionCounts counts;
+  if (device != nullptr) {
+    counts =
+        device->cross_entropy(shape, logits.as<float>(), labels, temperature, losses, predictions);
+  } else if (logits.dtype == DType::kF64) {
+    counts = cross_entropy_forward(shape, logits.as<double>(), labels.data(), temperature, losses,
+                                   predictions);
   } else {
-    run(logits.as<float>());
+    counts = cross_entropy_forward(shape, logits.as<float>(), labels.data(), temperature, losses,
+                                   predictions);
   }
+  result.counted = counts.counted;
+  result.correct = counts.correct;
   return result;
 }
 
-std::vector<double> probabilities(const TensorView& logits, double temperature) {
+std::vector<double> probabilities(const TensorView& logits, double temperature, Device* device) {
   const LogitsShape shape = logits_shape(logits);
   std::vector<double> out(static_cast<std::size_t>(logits.count()));
-  if (logits.dtype == DType::kF64) {
+  if (device != nullptr) {
+    device->softmax_probabilities(shape, logits.as<float>(), temperature, out.data());
+  } else if (logits.dtype == DType::kF64) {
     softmax_probabilities(shape, logits.as<double>(), temperature, out.data());
   } else {
     softmax_probabilities(shape, logits.as<float>(), temperature, out.data());
@@ -51,12 +57,15 @@ std::vector<double> probabilities(const TensorView& logits, double temperature) 
 }
 
 void seed_loss(const TensorView& logits, std::span<const std::int32_t> labels, double temperature,
-               std::span<const double> scales, const TensorView& grad_logits) {
+               std::span<const double> scales, const TensorView& grad_logits, Device* device) {
   const LogitsShape shape = logits_shape(logits);
   check_labels(shape, labels);
   FM_CHECK(static_cast<std::int64_t>(scales.size()) == shape.batch, SHAPE, "expected ", shape.batch,
            " scales but received ", scales.size());
-  if (logits.dtype == DType::kF64) {
+  if (device != nullptr) {
+    device->cross_entropy_seed(shape, logits.as<float>(), labels, temperature, scales,
+                               grad_logits.as<float>());
+  } else if (logits.dtype == DType::kF64) {
     cross_entropy_seed(shape, logits.as<double>(), labels.data(), temperature, scales.data(),
                        grad_logits.as<double>());
   } else {

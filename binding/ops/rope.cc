@@ -7,9 +7,8 @@
 // Backward:   the rotation back, with the same scale; reads no value.
 // Source:     Su et al., arXiv:2104.09864.
 // Deterministic: yes.
-#include <cmath>
-
 #include "core/parallel.h"
+#include "core/rope_sizes.h"
 #include "core/window.h"
 #include "graph/op.h"
 
@@ -18,34 +17,9 @@ namespace {
 
 constexpr std::int64_t kGrain = 16;
 
-struct RopeSizes {
-  std::int64_t rows = 1;  // T
-  std::int64_t heads = 1;
-  std::int64_t size = 1;   // d
-  std::int64_t pairs = 0;  // r/2
-  bool interleaved = false;
-};
-
-RopeSizes sizes_of(const NodeSpec& node) {
-  const Shape& input = node.inputs[0].shape;
-  node.check(input.size() == 2, "expected an input (T, H·d) but received ", shape_text(input));
-  RopeSizes sizes;
-  sizes.rows = input[0];
-  sizes.heads = node.attributes.integer("heads");
-  node.check(sizes.heads >= 1 && input[1] % sizes.heads == 0, "expected heads that divide ",
-             input[1], " values of a row but received ", sizes.heads);
-  sizes.size = input[1] / sizes.heads;
-  sizes.pairs = static_cast<std::int64_t>(node.attributes.numbers("frequencies", -1).size());
-  node.check(sizes.pairs >= 1 && 2 * sizes.pairs <= sizes.size,
-             "expected 1 or more frequencies, two values of a head each, but received ",
-             sizes.pairs, " for heads of ", sizes.size);
-  sizes.interleaved = node.attributes.boolean("interleaved", false);
-  return sizes;
-}
-
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   check_real_inputs(node);
-  (void)sizes_of(node);
+  (void)rope_sizes(node);
   return {node.inputs[0]};
 }
 
@@ -68,17 +42,7 @@ void rotate_pairs(const T* x, const T* cosines, const T* sines, T turn, std::int
 template <typename T>
 class Rope : public Kernel {
  public:
-  explicit Rope(const NodeSpec& node) : sizes_(sizes_of(node)) {
-    const std::vector<double> frequencies = node.attributes.numbers("frequencies", -1);
-    const double scale = node.attributes.number("scale", 1.0);
-    for (std::int64_t t = 0; t < sizes_.rows; ++t) {
-      for (const double frequency : frequencies) {
-        const double angle = static_cast<double>(t) * frequency;
-        cosines_.push_back(static_cast<T>(scale * std::cos(angle)));
-        sines_.push_back(static_cast<T>(scale * std::sin(angle)));
-      }
-    }
-  }
+  explicit Rope(const NodeSpec& node) : sizes_(rope_sizes(node)), turns_(rope_turns<T>(node)) {}
 
   void forward(const NodeIo& io) override {
     rotate<false>(io.inputs[0].as<T>(), T{1}, io.batch, io.outputs[0].as<T>());
@@ -111,8 +75,8 @@ class Rope : public Kernel {
 
   template <bool kAdd>
   void rotate_head(const T* x, std::int64_t angles, T turn, T* y) const {
-    const T* cosines = cosines_.data() + angles;
-    const T* sines = sines_.data() + angles;
+    const T* cosines = turns_.cosines.data() + angles;
+    const T* sines = turns_.sines.data() + angles;
     if (sizes_.interleaved) {
       rotate_pairs<kAdd>(x, cosines, sines, turn, sizes_.pairs, 1, 2, y);
     } else {
@@ -122,7 +86,7 @@ class Rope : public Kernel {
   }
 
   RopeSizes sizes_;
-  std::vector<T> cosines_, sines_;  // (T, r/2)
+  RopeTurns<T> turns_;
 };
 
 std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {

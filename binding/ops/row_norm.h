@@ -5,12 +5,9 @@
 
 #include <cstdint>
 
-namespace fishermask {
+#include "core/norm_sizes.h"
 
-struct RowStatistics {
-  double mean = 0;  // 0 where the row is not centred
-  double inv_std = 0;
-};
+namespace fishermask {
 
 // inv_std = 1/√(Σ (x − mean)²/width + epsilon).
 [[nodiscard]] RowStatistics row_statistics(const float* x, std::int64_t width, bool centred,

@@ -3,60 +3,72 @@
 #include <cmath>
 
 #include "core/parallel.h"
+#include "core/placement.h"
 
 namespace fishermask {
 namespace {
 
 constexpr std::int64_t kGrain = 1 << 14;
 
-void clear_held(const OptimizedParameter& p, float* values) {
-  if (p.held == nullptr) return;
-  for (const std::int64_t index : *p.held) values[index] = 0.0F;
+// The numbers of a step, in the order in which PyTorch rounds them.
+DeviceSgd sgd_numbers(const OptimizerOptions& o, bool first_step, double learning_rate) {
+  DeviceSgd step;
+  step.momentum = static_cast<float>(o.momentum);
+  step.keep = static_cast<float>(1.0 - o.dampening);
+  step.decay = static_cast<float>(o.weight_decay);
+  step.rate = static_cast<float>(learning_rate);
+  step.nesterov = o.nesterov;
+  step.first_step = first_step;
+  return step;
 }
 
-void sgd_step(const OptimizerOptions& o, const OptimizedParameter& p, float* buffer, bool first,
-              float rate) {
-  const auto momentum = static_cast<float>(o.momentum);
-  const auto keep = static_cast<float>(1.0 - o.dampening);
-  const auto decay = static_cast<float>(o.weight_decay);
-  const bool nesterov = o.nesterov;
-  float* value = p.value;
-  const float* gradient = p.gradient;
-  parallel_for(p.count, kGrain, [=](std::int64_t begin, std::int64_t end) {
+DeviceAdamW adamw_numbers(const OptimizerOptions& o, std::int64_t step, double learning_rate) {
+  const double correction1 = 1.0 - std::pow(o.beta1, static_cast<double>(step));
+  const double correction2 = 1.0 - std::pow(o.beta2, static_cast<double>(step));
+  DeviceAdamW numbers;
+  numbers.beta1 = static_cast<float>(o.beta1);
+  numbers.beta2 = static_cast<float>(o.beta2);
+  // Subtracted in f64: 1 − 0.999 in f32 is wrong by 1e-5 of itself.
+  numbers.rest1 = static_cast<float>(1.0 - o.beta1);
+  numbers.rest2 = static_cast<float>(1.0 - o.beta2);
+  numbers.epsilon = static_cast<float>(o.epsilon);
+  numbers.shrink = static_cast<float>(1.0 - learning_rate * o.weight_decay);
+  numbers.rate = static_cast<float>(learning_rate / correction1);
+  numbers.root_correction2 = static_cast<float>(std::sqrt(correction2));
+  return numbers;
+}
+
+void sgd_step(const DeviceSgd& step, const DeviceOptimized& p) {
+  parallel_for(p.count, kGrain, [&](std::int64_t begin, std::int64_t end) {
+    const DeviceSgd s = step;  // copies, so that no store can change them
+    float* const value = p.value;
+    float* const buffer = p.first;
+    const float* const gradient = p.gradient;
     for (std::int64_t i = begin; i < end; ++i) {
-      float g = gradient[i] + decay * value[i];
+      float g = gradient[i] + s.decay * value[i];
       if (buffer != nullptr) {
         // As in PyTorch, the first step takes the gradient whole, without dampening.
-        buffer[i] = first ? g : momentum * buffer[i] + keep * g;
-        g = nesterov ? g + momentum * buffer[i] : buffer[i];
+        buffer[i] = s.first_step ? g : s.momentum * buffer[i] + s.keep * g;
+        g = s.nesterov ? g + s.momentum * buffer[i] : buffer[i];
       }
-      value[i] -= rate * g;
+      value[i] -= s.rate * g;
     }
   });
 }
 
-void adamw_step(const OptimizerOptions& o, const OptimizedParameter& p, float* first, float* second,
-                std::int64_t step, double learning_rate) {
-  const auto b1 = static_cast<float>(o.beta1);
-  const auto b2 = static_cast<float>(o.beta2);
-  // Subtracted in f64: 1 − 0.999 in f32 is wrong by 1e-5 of itself.
-  const auto rest1 = static_cast<float>(1.0 - o.beta1);
-  const auto rest2 = static_cast<float>(1.0 - o.beta2);
-  const auto epsilon = static_cast<float>(o.epsilon);
-  const auto shrink = static_cast<float>(1.0 - learning_rate * o.weight_decay);
-  const double correction1 = 1.0 - std::pow(o.beta1, static_cast<double>(step));
-  const double correction2 = 1.0 - std::pow(o.beta2, static_cast<double>(step));
-  const auto rate = static_cast<float>(learning_rate / correction1);
-  const auto root_correction2 = static_cast<float>(std::sqrt(correction2));
-  float* value = p.value;
-  const float* gradient = p.gradient;
-  parallel_for(p.count, kGrain, [=](std::int64_t begin, std::int64_t end) {
+void adamw_step(const DeviceAdamW& step, const DeviceOptimized& p) {
+  parallel_for(p.count, kGrain, [&](std::int64_t begin, std::int64_t end) {
+    const DeviceAdamW s = step;
+    float* const value = p.value;
+    float* const first = p.first;
+    float* const second = p.second;
+    const float* const gradient = p.gradient;
     for (std::int64_t i = begin; i < end; ++i) {
       const float g = gradient[i];
-      first[i] = b1 * first[i] + rest1 * g;
-      second[i] = b2 * second[i] + rest2 * g * g;
-      value[i] =
-          value[i] * shrink - rate * first[i] / (std::sqrt(second[i]) / root_correction2 + epsilon);
+      first[i] = s.beta1 * first[i] + s.rest1 * g;
+      second[i] = s.beta2 * second[i] + s.rest2 * g * g;
+      value[i] = value[i] * s.shrink -
+                 s.rate * first[i] / (std::sqrt(second[i]) / s.root_correction2 + s.epsilon);
     }
   });
 }
@@ -78,40 +90,62 @@ void check_options(const OptimizerOptions& o) {
            "expected epsilon above 0 but received ", o.epsilon);
 }
 
-Optimizer::Optimizer(OptimizerOptions options) : options_(options) { check_options(options_); }
+Optimizer::Optimizer(OptimizerOptions options, Device* device)
+    : options_(options), device_(device) {
+  check_options(options_);
+}
+
+void Optimizer::take_states(const std::vector<OptimizedParameter>& parameters) {
+  const bool adam = options_.kind == OptimizerOptions::Kind::kAdamW;
+  std::vector<State> states(parameters.size());
+  for (std::size_t p = 0; p < parameters.size(); ++p) {
+    const Shape shape = {parameters[p].count};
+    const auto state = [&] { return make_tensor(device_, DType::kF32, shape, "optimiser state"); };
+    if (adam || options_.momentum > 0.0) states[p].first = state();
+    if (adam) states[p].second = state();
+  }
+  states_ = std::move(states);
+}
+
+void Optimizer::clear_held(const OptimizedParameter& parameter, float* values) const {
+  if (parameter.held_count == 0 || values == nullptr) return;
+  if (device_ != nullptr) return device_->hold_zero(values, parameter.held, parameter.held_count);
+  for (std::int64_t i = 0; i < parameter.held_count; ++i) values[parameter.held[i]] = 0.0F;
+}
 
 void Optimizer::step(const std::vector<OptimizedParameter>& parameters, double learning_rate) {
   FM_CHECK(learning_rate >= 0.0 && std::isfinite(learning_rate), ARGUMENT,
            "expected a learning rate of at least 0 but received ", learning_rate);
   const bool adam = options_.kind == OptimizerOptions::Kind::kAdamW;
-  const bool needs_first = adam || options_.momentum > 0.0;
-  if (steps_ == 0) {
-    std::vector<State> states(parameters.size());
-    for (std::size_t p = 0; p < parameters.size(); ++p) {
-      const Shape shape = {parameters[p].count};
-      if (needs_first) states[p].first = Tensor(DType::kF32, shape, "optimiser state");
-      if (adam) states[p].second = Tensor(DType::kF32, shape, "optimiser state");
-    }
-    states_ = std::move(states);
-  }
+  if (steps_ == 0) take_states(parameters);
   FM_CHECK(states_.size() == parameters.size(), STATE, "the optimiser began with ", states_.size(),
            " parameters but received ", parameters.size());
+  std::vector<DeviceOptimized> optimized;
   for (std::size_t p = 0; p < parameters.size(); ++p) {
     const OptimizedParameter& parameter = parameters[p];
-    State& state = states_[p];
-    FM_CHECK(!needs_first || state.first.count() == parameter.count, STATE,
-             "a parameter changed its size between optimiser steps");
-    float* first = needs_first ? state.first.as<float>() : nullptr;
+    const auto data = [&](const Tensor& state) {
+      FM_CHECK(!state.view() || state.count() == parameter.count, STATE,
+               "a parameter changed its size between optimiser steps");
+      return state.view() ? state.as<float>() : nullptr;
+    };
+    optimized.push_back({parameter.value, parameter.gradient, data(states_[p].first),
+                         data(states_[p].second), parameter.count});
     clear_held(parameter, parameter.gradient);
     clear_held(parameter, parameter.value);
-    if (adam) {
-      adamw_step(options_, parameter, first, state.second.as<float>(), steps_ + 1, learning_rate);
-    } else {
-      sgd_step(options_, parameter, first, steps_ == 0, static_cast<float>(learning_rate));
+  }
+  const DeviceSgd sgd = sgd_numbers(options_, steps_ == 0, learning_rate);
+  const DeviceAdamW adamw = adamw_numbers(options_, steps_ + 1, learning_rate);
+  if (device_ != nullptr) {
+    adam ? device_->adamw_step(adamw, optimized) : device_->sgd_step(sgd, optimized);
+  } else {
+    for (const DeviceOptimized& one : optimized) {
+      adam ? adamw_step(adamw, one) : sgd_step(sgd, one);
     }
-    clear_held(parameter, parameter.value);
-    if (first != nullptr) clear_held(parameter, first);
-    if (adam) clear_held(parameter, state.second.as<float>());
+  }
+  for (std::size_t p = 0; p < parameters.size(); ++p) {
+    clear_held(parameters[p], parameters[p].value);
+    clear_held(parameters[p], optimized[p].first);
+    clear_held(parameters[p], optimized[p].second);
   }
   ++steps_;
 }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/device.h"
 #include "core/tensor.h"
 
 namespace fishermask {
@@ -28,18 +29,21 @@ struct OptimizerOptions {
 // Throws CONFIG naming the option that is out of range.
 void check_options(const OptimizerOptions& options);
 
-// One parameter as the optimiser sees it. All f32, of the same count.
+// One parameter as the optimiser sees it. All f32, of the same count, in the optimiser's device's
+// memory.
 struct OptimizedParameter {
   float* value = nullptr;
   float* gradient = nullptr;  // ∂(mean loss)/∂value; masked entries are cleared
   std::int64_t count = 0;
-  // Indices that are held at 0, ascending; empty: none.
-  const std::vector<std::int64_t>* held = nullptr;
+  // Indices that are held at 0, ascending.
+  const std::int64_t* held = nullptr;
+  std::int64_t held_count = 0;
 };
 
 class Optimizer {
  public:
-  explicit Optimizer(OptimizerOptions options);
+  // device: where the parameters are, and outlives the optimiser; null: the CPU.
+  explicit Optimizer(OptimizerOptions options, Device* device = nullptr);
   // The same parameters in the same order at every step. State is taken at the first step.
   // Errors: OUT_OF_MEMORY, STATE when the parameters changed in number or size.
   void step(const std::vector<OptimizedParameter>& parameters, double learning_rate);
@@ -50,7 +54,10 @@ class Optimizer {
     Tensor first;   // momentum buffer, or Adam's first moment
     Tensor second;  // Adam's second moment
   };
+  void take_states(const std::vector<OptimizedParameter>& parameters);
+  void clear_held(const OptimizedParameter& parameter, float* values) const;
   OptimizerOptions options_;
+  Device* device_ = nullptr;
   std::vector<State> states_;
   std::int64_t steps_ = 0;
 };

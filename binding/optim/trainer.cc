@@ -1,15 +1,20 @@
 #include "optim/trainer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
+
+#include "core/placement.h"
 
 namespace fishermask {
 
 Trainer::Trainer(Network& network, OptimizerOptions options, std::uint64_t seed)
-    : network_(network), optimizer_(options), seed_(seed) {
+    : network_(network), optimizer_(options, network.device()), seed_(seed) {
   FM_CHECK(network.real() == DType::kF32, STATE, "training runs in f32, not in ",
            dtype_name(network.real()));
   for (const Parameter& parameter : network.graph().parameters()) {
-    gradients_.push_back(parameter.trainable() ? Tensor(DType::kF32, parameter.shape, "gradients")
+    gradients_.push_back(parameter.trainable() ? make_tensor(network.device(), DType::kF32,
+                                                             parameter.shape, "gradients")
                                                : Tensor());
   }
 }
@@ -20,12 +25,18 @@ void Trainer::hold(const std::string& parameter, std::span<const std::uint8_t> k
   FM_CHECK(static_cast<std::int64_t>(keep.size()) == (count + 7) / 8, ARGUMENT, "expected ",
            (count + 7) / 8, " bytes of keep-mask for tensor '", parameter, "' but received ",
            keep.size());
-  std::vector<std::int64_t> masked;
+  Held held;
   for (std::int64_t i = 0; i < count; ++i) {
     const unsigned byte = keep[static_cast<std::size_t>(i / 8)];
-    if (((byte >> static_cast<unsigned>(i % 8)) & 1U) == 0) masked.push_back(i);
+    if (((byte >> static_cast<unsigned>(i % 8)) & 1U) == 0) held.indices.push_back(i);
   }
-  held_[index] = std::move(masked);
+  if (Device* const device = network_.device(); device != nullptr && !held.indices.empty()) {
+    const std::span bytes = std::as_bytes(std::span(held.indices));
+    const auto size = static_cast<std::int64_t>(bytes.size());
+    held.on_device = device->allocate(size, "the held weights");
+    device->upload(held.on_device.get(), bytes.data(), size);
+  }
+  held_[index] = std::move(held);
 }
 
 LossResult Trainer::step(const BatchData& batch, std::span<const std::int32_t> labels,
@@ -37,15 +48,15 @@ LossResult Trainer::step(const BatchData& batch, std::span<const std::int32_t> l
   options.training = true;
   options.backward = true;
   Executor& executor = network_.executor(options);
-  write_batch(batch, executor.input());
+  write_batch(batch, executor.input(), network_.device());
   executor.forward({seed_, static_cast<std::uint64_t>(optimizer_.steps())});
-  LossResult result = loss_of(executor.output(), labels, 1.0);
+  LossResult result = loss_of(executor.output(), labels, 1.0, network_.device());
   const std::vector<double> scales(static_cast<std::size_t>(options.batch),
                                    sign / static_cast<double>(options.batch));
-  seed_loss(executor.output(), labels, 1.0, scales, executor.output_gradient());
+  seed_loss(executor.output(), labels, 1.0, scales, executor.output_gradient(), network_.device());
   BackwardRequest request;
   for (const Tensor& gradient : gradients_) {
-    gradient.zero();
+    if (gradient.view()) clear(network_.device(), gradient.view());
     request.grad_parameters.push_back(gradient.view());
   }
   executor.backward(request);
@@ -55,8 +66,15 @@ LossResult Trainer::step(const BatchData& batch, std::span<const std::int32_t> l
     if (!gradients_[p].view()) continue;
     const Tensor& value = network_.parameters()[p];
     const auto held = held_.find(static_cast<int>(p));
-    parameters.push_back({value.as<float>(), gradients_[p].as<float>(), value.count(),
-                          held == held_.end() ? nullptr : &held->second});
+    OptimizedParameter parameter{value.as<float>(), gradients_[p].as<float>(), value.count()};
+    if (held != held_.end()) {
+      const Held& units = held->second;
+      parameter.held = units.on_device
+                           ? reinterpret_cast<const std::int64_t*>(units.on_device.get())
+                           : units.indices.data();
+      parameter.held_count = static_cast<std::int64_t>(units.indices.size());
+    }
+    parameters.push_back(parameter);
   }
   optimizer_.step(parameters, learning_rate);
   return result;
@@ -65,11 +83,13 @@ LossResult Trainer::step(const BatchData& batch, std::span<const std::int32_t> l
 void Trainer::check_gradients() const {
   for (std::size_t p = 0; p < gradients_.size(); ++p) {
     if (!gradients_[p].view()) continue;
-    for (const float g : gradients_[p].span<float>()) {
-      FM_CHECK(std::isfinite(g), NON_FINITE, "the gradient of tensor '",
-               network_.graph().parameters()[p].name, "' is not finite at step ",
-               optimizer_.steps() + 1, "; the weights are unchanged");
-    }
+    const auto finite = [](float g) { return std::isfinite(g); };
+    Device* const device = network_.device();
+    const bool all = device != nullptr
+                         ? device->all_finite(gradients_[p].as<float>(), gradients_[p].count())
+                         : std::ranges::all_of(gradients_[p].span<float>(), finite);
+    FM_CHECK(all, NON_FINITE, "the gradient of tensor '", network_.graph().parameters()[p].name,
+             "' is not finite at step ", optimizer_.steps() + 1, "; the weights are unchanged");
   }
 }
 
@@ -83,9 +103,9 @@ Evaluation evaluate_batch(Network& network, const BatchData& batch,
   options.keep = keep;
   Evaluation evaluation;
   evaluation.executor = &network.executor(options);
-  write_batch(batch, evaluation.executor->input());
+  write_batch(batch, evaluation.executor->input(), network.device());
   evaluation.executor->forward();
-  evaluation.loss = loss_of(evaluation.executor->output(), labels, temperature);
+  evaluation.loss = loss_of(evaluation.executor->output(), labels, temperature, network.device());
   return evaluation;
 }
 

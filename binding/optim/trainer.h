@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,7 +38,11 @@ class Trainer {
   Optimizer optimizer_;
   std::uint64_t seed_;
   std::vector<Tensor> gradients_;  // by parameter index; empty for buffers
-  std::map<int, std::vector<std::int64_t>> held_;
+  struct Held {
+    std::vector<std::int64_t> indices;     // ascending
+    std::shared_ptr<std::byte> on_device;  // the same, where the network is on a device
+  };
+  std::map<int, Held> held_;  // by parameter index
 };
 
 // Forward in evaluation mode. Values named in `keep` can be read from the returned executor until

@@ -56,7 +56,9 @@ double relative_error(const std::vector<float>& actual, const std::vector<double
 
 void step(Optimizer& optimizer, std::vector<float>& value, std::vector<float> gradient, double rate,
           const std::vector<std::int64_t>* held = nullptr) {
-  optimizer.step({{value.data(), gradient.data(), static_cast<std::int64_t>(value.size()), held}},
+  optimizer.step({{value.data(), gradient.data(), static_cast<std::int64_t>(value.size()),
+                   held == nullptr ? nullptr : held->data(),
+                   held == nullptr ? 0 : static_cast<std::int64_t>(held->size())}},
                  rate);
 }
 
