@@ -6,9 +6,9 @@
 #include <memory>
 
 #include "core/parallel.h"
+#include "core/score_key.h"
 #include "document.h"
 #include "mask/keep_mask.h"
-#include "mask/score_key.h"
 #include "mask/select.h"
 #include "mask/top_k.h"
 #include "mask_bench_data.h"

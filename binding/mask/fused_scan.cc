@@ -176,7 +176,7 @@ struct Entry {
 using enum ScoreOp;
 constexpr Entry kScans[] = {
 #define FM_FUSED_CRITERION(constant, name, ...) {FusedProgram::constant, scan<__VA_ARGS__>},
-#include "mask/fused_criteria.def"
+#include "core/fused_criteria.def"
 #undef FM_FUSED_CRITERION
 };
 

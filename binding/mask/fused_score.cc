@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/score_arithmetic.h"
 #include "core/vector_clones.h"
-#include "mask/score_arithmetic.h"
 
 namespace fishermask {
 namespace {
@@ -103,7 +103,7 @@ using enum ScoreOp;
   }
 
 #define FM_FUSED_CRITERION(constant, ...) FM_FUSED_SCORE(__VA_ARGS__)
-#include "mask/fused_criteria.def"
+#include "core/fused_criteria.def"
 #undef FM_FUSED_CRITERION
 #undef FM_FUSED_SCORE
 
@@ -120,7 +120,7 @@ FusedScore find_fused_score(const std::vector<ScoreInstruction>& instructions) {
 #define FM_FUSED_CRITERION(constant, name, ...) \
   if (same_ops(instructions, name##_ops))       \
     return {FusedProgram::constant, name##_plain, name##_excluding};
-#include "mask/fused_criteria.def"
+#include "core/fused_criteria.def"
 #undef FM_FUSED_CRITERION
   return {};
 }

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/nan_report.h"
 #include "core/parallel.h"
 #include "core/vector_clones.h"
-#include "mask/nan_report.h"
 #include "mask/unit_scores.h"
 
 namespace fishermask {

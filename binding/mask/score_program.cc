@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/score_arithmetic.h"
 #include "core/vector_clones.h"
 #include "mask/fused_score.h"
-#include "mask/score_arithmetic.h"
 
 namespace fishermask {
 namespace {

@@ -46,11 +46,11 @@ struct ScoreInputs {
   std::int64_t elements_per_unit = 1;
 };
 
-// Programs that have loops of their own (mask/fused_criteria.def).
+// Programs that have loops of their own (core/fused_criteria.def).
 enum class FusedProgram : std::uint8_t {
   kNone,
 #define FM_FUSED_CRITERION(name, ...) name,
-#include "mask/fused_criteria.def"
+#include "core/fused_criteria.def"
 #undef FM_FUSED_CRITERION
 };
 

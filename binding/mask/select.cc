@@ -12,11 +12,11 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/nan_report.h"
 #include "core/parallel.h"
+#include "core/score_key.h"
 #include "core/vector_clones.h"
 #include "mask/key_histogram.h"
-#include "mask/nan_report.h"
-#include "mask/score_key.h"
 
 #if defined(__SSE2__)
 #include <emmintrin.h>

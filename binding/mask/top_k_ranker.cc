@@ -10,12 +10,12 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/nan_report.h"
 #include "core/parallel.h"
 #include "core/rng.h"
+#include "core/score_key.h"
 #include "mask/fused_scan.h"
 #include "mask/key_histogram.h"
-#include "mask/nan_report.h"
-#include "mask/score_key.h"
 #include "mask/top_k_bits.h"
 #include "mask/top_k_block.h"
 #include "mask/top_k_sample.h"

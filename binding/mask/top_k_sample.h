@@ -12,7 +12,7 @@
 #include <span>
 #include <vector>
 
-#include "mask/score_key.h"
+#include "core/score_key.h"
 #include "mask/top_k.h"
 #include "mask/top_k_block.h"
 

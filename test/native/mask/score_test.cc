@@ -6,7 +6,7 @@
 #include <cstring>
 #include <limits>
 
-#include "mask/score_key.h"
+#include "core/score_key.h"
 #include "mask_test_support.h"
 
 using namespace fishermask;

@@ -11,14 +11,14 @@
 namespace fishermask {
 
 // max(-0, +0) = +0
-FM_INLINE_IN_CLONES float score_maximum(float a, float b) {
+FM_INLINE_IN_CLONES constexpr float score_maximum(float a, float b) {
   const float equal =
       std::bit_cast<float>(std::bit_cast<std::uint32_t>(a) & std::bit_cast<std::uint32_t>(b));
   return a > b ? a : (a < b ? b : (a == b ? equal : a + b));
 }
 
 // min(-0, +0) = -0
-FM_INLINE_IN_CLONES float score_minimum(float a, float b) {
+FM_INLINE_IN_CLONES constexpr float score_minimum(float a, float b) {
   const float equal =
       std::bit_cast<float>(std::bit_cast<std::uint32_t>(a) | std::bit_cast<std::uint32_t>(b));
   return a < b ? a : (a > b ? b : (a == b ? equal : a + b));
