@@ -7,93 +7,12 @@
 // NaN passes through minimum and maximum, as in NumPy.
 // Squares:    `other` of the last sizes of a, for binary_add, sub (δ alone) and mul (δ·a).
 // Deterministic: yes.
-#include <cmath>
-
+#include "core/binary_formulas.h"
 #include "graph/op.h"
 #include "ops/broadcast_kernel.h"
 
 namespace fishermask {
 namespace {
-
-enum class Squares { kNone, kGradient, kGradientTimesInput };
-
-// A function of two operands: its value and what passes of the output's gradient g to a and to b.
-#define FM_BINARY(Name, squares, value_expression, to_a, to_b)                  \
-  template <typename T>                                                         \
-  struct Name {                                                                 \
-    static constexpr std::size_t kOperands = 2;                                 \
-    static constexpr std::array<bool, 3> kPasses = {true, true, false};         \
-    static constexpr Squares kSquares = Squares::squares;                       \
-    static T value(T a, T b, T /*c*/) { return value_expression; }              \
-    template <std::size_t K>                                                    \
-    static T passed(T g, [[maybe_unused]] T a, [[maybe_unused]] T b, T /*c*/) { \
-      if constexpr (K == 0) {                                                   \
-        return to_a;                                                            \
-      } else {                                                                  \
-        return to_b;                                                            \
-      }                                                                         \
-    }                                                                           \
-  };
-
-// A question with the answer 0 or 1.
-#define FM_QUESTION(Name, condition)                                        \
-  template <typename T>                                                     \
-  struct Name {                                                             \
-    static constexpr std::size_t kOperands = 2;                             \
-    static constexpr std::array<bool, 3> kPasses = {false, false, false};   \
-    static constexpr Squares kSquares = Squares::kNone;                     \
-    static T value(T a, T b, T /*c*/) { return (condition) ? T{1} : T{0}; } \
-  };
-
-// Whether minimum or maximum takes its first operand, which a NaN there always does.
-template <typename T>
-bool takes_smaller_first(T a, T b) {
-  return a <= b || a != a;
-}
-template <typename T>
-bool takes_larger_first(T a, T b) {
-  return a >= b || a != a;
-}
-
-template <typename T>
-T pow_slope(T a, T b) {
-  return b == T{0} ? T{0} : b * std::pow(a, b - T{1});
-}
-
-// log of a negative base is NaN, and stays so.
-template <typename T>
-T pow_exponent_slope(T a, T b) {
-  return a == T{0} ? T{0} : std::pow(a, b) * std::log(a);
-}
-
-// trunc(a / b), not fooled by a quotient that rounds up to a whole number.
-template <typename T>
-T whole_quotient(T a, T b) {
-  return std::round((a - std::fmod(a, b)) / b);
-}
-
-// Both operands get the gradient as it is.
-FM_BINARY(Add, kGradient, a + b, g, g)  // NOLINT(bugprone-branch-clone)
-FM_BINARY(Sub, kGradient, a - b, g, -g)
-FM_BINARY(Mul, kGradientTimesInput, a* b, g* b, g* a)
-FM_BINARY(Div, kNone, a / b, g / b, -g*(a / b) / b)
-FM_BINARY(Pow, kNone, std::pow(a, b), g* pow_slope(a, b), g* pow_exponent_slope(a, b))
-FM_BINARY(Minimum, kNone, takes_smaller_first(a, b) ? a : b, takes_smaller_first(a, b) ? g : T{0},
-          takes_smaller_first(a, b) ? T{0} : g)
-FM_BINARY(Maximum, kNone, takes_larger_first(a, b) ? a : b, takes_larger_first(a, b) ? g : T{0},
-          takes_larger_first(a, b) ? T{0} : g)
-FM_BINARY(Fmod, kNone, std::fmod(a, b), g, -g* whole_quotient(a, b))
-FM_QUESTION(Equal, a == b)
-FM_QUESTION(Less, a < b)
-FM_QUESTION(LessEqual, a <= b)
-FM_QUESTION(Greater, a > b)
-FM_QUESTION(GreaterEqual, a >= b)
-FM_QUESTION(LogicalAnd, a != T{0} && b != T{0})
-FM_QUESTION(LogicalOr, a != T{0} || b != T{0})
-FM_QUESTION(LogicalXor, (a != T{0}) != (b != T{0}))
-
-#undef FM_BINARY
-#undef FM_QUESTION
 
 void check_rank(const NodeSpec& node, const Shape& shape) {
   node.check(shape.size() <= kMostRank, "expected at most ", kMostRank, " sizes but received ",
@@ -119,22 +38,12 @@ std::vector<ValueSpec> infer(const NodeSpec& node) {
   return {{*output, node.inputs[0].dtype}};
 }
 
-// The elements of `other` where it is the last sizes of the output, else 0.
-std::int64_t trailing_count(const NodeSpec& node) {
-  if (!node.has_parameter("other")) return 0;
-  Shape other = node.parameters.at("other");
-  const Shape& output = node.outputs[0].shape;
-  while (!other.empty() && other.front() == 1) other.erase(other.begin());
-  if (!std::equal(other.rbegin(), other.rend(), output.rbegin())) return 0;
-  return element_count(other);
-}
-
 template <template <typename> class F>
 class FastBinary : public BroadcastKernel<float, F<float>> {
  public:
   explicit FastBinary(const NodeSpec& node)
-      : BroadcastKernel<float, F<float>>(node), channels_(trailing_count(node)) {
-    if (F<float>::kSquares == Squares::kGradientTimesInput) {
+      : BroadcastKernel<float, F<float>>(node), channels_(formula::trailing_count(node)) {
+    if (F<float>::kSquares == formula::Squares::kGradientTimesInput) {
       zeros_.resize(static_cast<std::size_t>(channels_), 0.0F);
       ones_.resize(static_cast<std::size_t>(channels_), 1.0F);
     }
@@ -147,7 +56,7 @@ class FastBinary : public BroadcastKernel<float, F<float>> {
     form.batch = io.batch;
     form.positions = element_count(this->output_shape()) / channels_;
     form.channels = channels_;
-    if (F<float>::kSquares == Squares::kGradientTimesInput) {
+    if (F<float>::kSquares == formula::Squares::kGradientTimesInput) {
       form.input = io.inputs[0].as<float>();
       form.mean = zeros_.data();
       form.inv_std = ones_.data();
@@ -210,12 +119,12 @@ OpDefinition binary_op(const char* name, InputDraw first = {-2, 2}, InputDraw se
   op.name = name;
   op.slots = {{.name = "other", .required = false}};
   op.max_inputs = 2;
-  const bool linear = F<float>::kSquares == Squares::kGradient;
+  const bool linear = F<float>::kSquares == formula::Squares::kGradient;
   op.backward_needs_inputs = kPasses && !linear;
   op.nonlinear = !linear;
   op.infer = infer;
   op.make_reference = make_reference<F>;
-  if (F<float>::kSquares != Squares::kNone) op.make_fast = make_fast<F>;
+  if (F<float>::kSquares != formula::Squares::kNone) op.make_fast = make_fast<F>;
   op.cases = cases(first, second, columns);
   return op;
 }
@@ -223,28 +132,28 @@ OpDefinition binary_op(const char* name, InputDraw first = {-2, 2}, InputDraw se
 // A divisor drawn near 0 puts one of fmod's jumps within reach of any difference quotient: its
 // slot is checked by hand (elementwise_test.cc).
 OpDefinition fmod_op() {
-  OpDefinition op = binary_op<Fmod>("fmod", {-4, 4}, {-2, -0.5});
+  OpDefinition op = binary_op<formula::Fmod>("fmod", {-4, 4}, {-2, -0.5});
   std::erase_if(op.cases, [](const SampleCase& row) { return !row.parameters.empty(); });
   return op;
 }
 
 int register_all() {
-  register_op(binary_op<Add>("binary_add"));
-  register_op(binary_op<Sub>("sub"));
-  register_op(binary_op<Mul>("mul"));
-  register_op(binary_op<Div>("div", {-2, 2}, {0.5, 2}, 5));
-  register_op(binary_op<Pow>("pow", {0.2, 2}, {-2, 2}));
-  register_op(binary_op<Minimum>("minimum"));
-  register_op(binary_op<Maximum>("maximum"));
+  register_op(binary_op<formula::Add>("binary_add"));
+  register_op(binary_op<formula::Sub>("sub"));
+  register_op(binary_op<formula::Mul>("mul"));
+  register_op(binary_op<formula::Div>("div", {-2, 2}, {0.5, 2}, 5));
+  register_op(binary_op<formula::Pow>("pow", {0.2, 2}, {-2, 2}));
+  register_op(binary_op<formula::Minimum>("minimum"));
+  register_op(binary_op<formula::Maximum>("maximum"));
   register_op(fmod_op());
-  register_op(binary_op<Equal>("equal"));
-  register_op(binary_op<Less>("less"));
-  register_op(binary_op<LessEqual>("less_equal"));
-  register_op(binary_op<Greater>("greater"));
-  register_op(binary_op<GreaterEqual>("greater_equal"));
-  register_op(binary_op<LogicalAnd>("logical_and"));
-  register_op(binary_op<LogicalOr>("logical_or"));
-  return register_op(binary_op<LogicalXor>("logical_xor"));
+  register_op(binary_op<formula::Equal>("equal"));
+  register_op(binary_op<formula::Less>("less"));
+  register_op(binary_op<formula::LessEqual>("less_equal"));
+  register_op(binary_op<formula::Greater>("greater"));
+  register_op(binary_op<formula::GreaterEqual>("greater_equal"));
+  register_op(binary_op<formula::LogicalAnd>("logical_and"));
+  register_op(binary_op<formula::LogicalOr>("logical_or"));
+  return register_op(binary_op<formula::LogicalXor>("logical_xor"));
 }
 
 [[maybe_unused]] const int kRegistered = register_all();

@@ -32,20 +32,6 @@ std::vector<ValueSpec> infer(const NodeSpec& node) {
   return {{std::move(output), node.inputs[0].dtype}};
 }
 
-StridedMap map_of(const NodeSpec& node) {
-  const Shape& input = node.inputs[0].shape;
-  const Shape output = node.attributes.integers("shape", -1);
-  const std::vector<std::int64_t> from = strides_of(input);
-  const std::vector<std::int64_t> to = strides_of(output);
-  std::vector<StridedAxis> axes;
-  const std::size_t front = output.size() - input.size();
-  for (std::size_t d = 0; d < output.size(); ++d) {
-    const bool kept = d >= front && input[d - front] == output[d];
-    axes.push_back({output[d], kept ? from[d - front] : 0, to[d]});
-  }
-  return {std::move(axes), 0, element_count(input), 0, element_count(output)};
-}
-
 // Position `index` of a walk over the axes, as an offset on either side.
 struct Offsets {
   std::int64_t from = 0;
@@ -78,9 +64,7 @@ StridedAxis take_last(std::vector<StridedAxis>& axes) {
 class RepeatSum {
  public:
   RepeatSum(const StridedMap& map, std::int64_t batch) {
-    std::vector<StridedAxis> axes = {{batch, map.from_count(), map.to_count()}};
-    axes.insert(axes.end(), map.axes().begin(), map.axes().end());
-    for (const StridedAxis& axis : joined_axes(axes)) {
+    for (const StridedAxis& axis : map.batched_axes(batch)) {
       (axis.from == 0 ? repeated_ : kept_).push_back(axis);
     }
     lane_ = take_last(kept_);
@@ -134,10 +118,10 @@ class RepeatSum {
 template <typename T>
 class Expand : public Kernel {
  public:
-  explicit Expand(const NodeSpec& node) : map_(map_of(node)) {}
+  explicit Expand(const NodeSpec& node) : map_(expand_map(node)) {}
 
   void forward(const NodeIo& io) override {
-    map_.copy(io.batch, io.inputs[0].as<const T>(), io.outputs[0].as<T>(), false);
+    copy_strided(map_, io.batch, io.inputs[0].as<const T>(), io.outputs[0].as<T>(), false);
   }
 
   void backward(const NodeIo& io) override {

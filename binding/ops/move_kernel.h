@@ -5,20 +5,12 @@
 
 #include <algorithm>
 #include <memory>
-#include <optional>
 
 #include "core/parallel.h"
 #include "graph/op.h"
 #include "ops/strided.h"
 
 namespace fishermask {
-
-struct Move {
-  StridedMap map = {};  // x to y, no element of x twice
-  // What y holds where the map writes nothing; unset: there is no such place.
-  std::optional<double> elsewhere = std::nullopt;
-  bool partial = false;  // some elements of x go nowhere
-};
 
 template <typename T>
 void fill_all(T* values, std::int64_t count, T value) {
@@ -36,7 +28,7 @@ class MoveKernel : public Kernel {
   void forward(const NodeIo& io) override {
     T* y = io.outputs[0].as<T>();
     if (move_.elsewhere) fill_all(y, io.outputs[0].count(), static_cast<T>(*move_.elsewhere));
-    move_.map.copy(io.batch, io.inputs[0].as<const T>(), y, false);
+    copy_strided(move_.map, io.batch, io.inputs[0].as<const T>(), y, false);
   }
 
   void backward(const NodeIo& io) override {
@@ -44,7 +36,7 @@ class MoveKernel : public Kernel {
     T* grad_input = io.grad_inputs[0].as<T>();
     const bool add = io.accumulate[0];
     if (move_.partial && !add) fill_all(grad_input, io.grad_inputs[0].count(), T{0});
-    back_.copy(io.batch, io.grad_outputs[0].as<const T>(), grad_input, add);
+    copy_strided(back_, io.batch, io.grad_outputs[0].as<const T>(), grad_input, add);
   }
 
  private:

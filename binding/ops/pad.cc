@@ -10,22 +10,6 @@
 namespace fishermask {
 namespace {
 
-Shape padded_shape(const NodeSpec& node) {
-  Shape output = node.inputs[0].shape;
-  const auto rank = static_cast<std::int64_t>(output.size());
-  const std::vector<std::int64_t> before = node.attributes.integers("before", rank);
-  const std::vector<std::int64_t> after = node.attributes.integers("after", rank);
-  for (std::size_t d = 0; d < output.size(); ++d) {
-    node.check(before[d] >= 0 && after[d] >= 0 &&
-                   !__builtin_add_overflow(output[d], before[d], &output[d]) &&
-                   !__builtin_add_overflow(output[d], after[d], &output[d]),
-               "expected padding of 0 or more that fits 63 bits but received before ",
-               shape_text(before), " and after ", shape_text(after));
-  }
-  (void)element_count(output);
-  return output;
-}
-
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   check_real_inputs(node);
   check_no_empty_input(node);
@@ -34,22 +18,7 @@ std::vector<ValueSpec> infer(const NodeSpec& node) {
 }
 
 std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
-  const Shape& input = node.inputs[0].shape;
-  const Shape output = padded_shape(node);
-  const std::vector<std::int64_t> before = node.attributes.integers("before", -1);
-  const std::vector<std::int64_t> from = strides_of(input);
-  const std::vector<std::int64_t> to = strides_of(output);
-  std::vector<StridedAxis> axes;
-  std::int64_t offset = 0;
-  for (std::size_t d = 0; d < input.size(); ++d) {
-    axes.push_back({input[d], from[d], to[d]});
-    offset += before[d] * to[d];
-  }
-  const std::int64_t from_count = element_count(input);
-  const std::int64_t to_count = element_count(output);
-  Move move = {.map = StridedMap(std::move(axes), 0, from_count, offset, to_count)};
-  if (to_count > from_count) move.elsewhere = node.attributes.number("value", 0.0);
-  return make_move_kernel(std::move(move), dtype);
+  return make_move_kernel(pad_move(node), dtype);
 }
 
 SampleCase row(const char* name, const Shape& input, const Shape& before, const Shape& after,

@@ -12,6 +12,7 @@
 
 #include "core/moved_shape.h"
 #include "core/parallel.h"
+#include "core/places.h"
 #include "core/window.h"
 #include "graph/op.h"
 
@@ -20,23 +21,10 @@ namespace {
 
 constexpr std::int64_t kGrain = 1 << 12;
 
-enum class Reduction : std::uint8_t { kNone, kAdd, kMul, kMax, kMin };
-
-Reduction reduction_of(const NodeSpec& node) {
-  const std::string name = node.attributes.string("reduction", "none");
-  if (name == "none") return Reduction::kNone;
-  if (name == "add") return Reduction::kAdd;
-  if (name == "mul") return Reduction::kMul;
-  if (name == "max") return Reduction::kMax;
-  node.check(name == "min", "expected a reduction of none, add, mul, max or min but received '",
-             name, "'");
-  return Reduction::kMin;
-}
-
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   check_real_inputs(node);
   check_no_empty_input(node);
-  (void)reduction_of(node);
+  (void)scatter_reduction(node);
   const std::int64_t updates = element_count(node.inputs[1].shape);
   const auto index = places_attribute(node, 0, element_count(node.inputs[0].shape));
   node.check(static_cast<std::int64_t>(index.size()) == updates, "expected ", updates,
@@ -45,45 +33,18 @@ std::vector<ValueSpec> infer(const NodeSpec& node) {
   return {node.inputs[0]};
 }
 
-// The places that are updated, each with its updates in order of appearance.
-struct Places {
-  explicit Places(const std::vector<std::int64_t>& index) : updates(index.size()) {
-    for (std::size_t j = 0; j < index.size(); ++j) updates[j] = static_cast<std::int64_t>(j);
-    std::stable_sort(updates.begin(), updates.end(), [&](std::int64_t a, std::int64_t b) {
-      return index[static_cast<std::size_t>(a)] < index[static_cast<std::size_t>(b)];
-    });
-    for (std::size_t i = 0; i < updates.size(); ++i) {
-      const std::int64_t place = index[static_cast<std::size_t>(updates[i])];
-      if (!place_of.empty() && place_of.back() == place) continue;
-      place_of.push_back(place);
-      starts.push_back(static_cast<std::int64_t>(i));
-    }
-    starts.push_back(static_cast<std::int64_t>(updates.size()));
-  }
-  [[nodiscard]] std::int64_t count() const { return static_cast<std::int64_t>(place_of.size()); }
-  // The updates of group g.
-  [[nodiscard]] std::span<const std::int64_t> group(std::int64_t g) const {
-    const auto at = static_cast<std::size_t>(g);
-    return {updates.data() + starts[at], updates.data() + starts[at + 1]};
-  }
-
-  std::vector<std::int64_t> place_of;  // by group, ascending
-  std::vector<std::int64_t> starts;    // by group, where its updates begin
-  std::vector<std::int64_t> updates;
-};
-
 template <typename T>
-bool takes_over(Reduction reduction, T value, T held) {
+bool takes_over(ScatterReduction reduction, T value, T held) {
   if (std::isnan(held)) return false;
   if (std::isnan(value)) return true;
-  return reduction == Reduction::kMax ? value > held : value < held;
+  return reduction == ScatterReduction::kMax ? value > held : value < held;
 }
 
 template <typename T>
 class Scatter : public Kernel {
  public:
   explicit Scatter(const NodeSpec& node)
-      : reduction_(reduction_of(node)),
+      : reduction_(scatter_reduction(node)),
         places_(node.attributes.integers("index", -1)),
         count_(element_count(node.inputs[0].shape)),
         updates_(element_count(node.inputs[1].shape)) {}
@@ -126,10 +87,10 @@ class Scatter : public Kernel {
   T folded(T held, const T* updates, std::span<const std::int64_t> group) const {
     for (const std::int64_t j : group) {
       const T value = updates[j];
-      if (reduction_ == Reduction::kNone) held = value;
-      if (reduction_ == Reduction::kAdd) held += value;
-      if (reduction_ == Reduction::kMul) held *= value;
-      if (reduction_ == Reduction::kMax || reduction_ == Reduction::kMin) {
+      if (reduction_ == ScatterReduction::kNone) held = value;
+      if (reduction_ == ScatterReduction::kAdd) held += value;
+      if (reduction_ == ScatterReduction::kMul) held *= value;
+      if (reduction_ == ScatterReduction::kMax || reduction_ == ScatterReduction::kMin) {
         held = takes_over(reduction_, value, held) ? value : held;
       }
     }
@@ -138,10 +99,10 @@ class Scatter : public Kernel {
 
   void partials(T x, const T* updates, std::span<const std::int64_t> group,
                 Partials& factors) const {
-    factors.assign(group.size() + 1, reduction_ == Reduction::kAdd ? T{1} : T{0});
-    if (reduction_ == Reduction::kNone) factors.back() = 1;
-    if (reduction_ == Reduction::kMul) products(x, updates, group, factors);
-    if (reduction_ == Reduction::kMax || reduction_ == Reduction::kMin) {
+    factors.assign(group.size() + 1, reduction_ == ScatterReduction::kAdd ? T{1} : T{0});
+    if (reduction_ == ScatterReduction::kNone) factors.back() = 1;
+    if (reduction_ == ScatterReduction::kMul) products(x, updates, group, factors);
+    if (reduction_ == ScatterReduction::kMax || reduction_ == ScatterReduction::kMin) {
       std::size_t winner = 0;
       for (std::size_t i = 0; i < group.size(); ++i) {
         if (!takes_over(reduction_, updates[group[i]], x)) continue;
@@ -223,8 +184,8 @@ class Scatter : public Kernel {
     });
   }
 
-  Reduction reduction_;
-  Places places_;
+  ScatterReduction reduction_;
+  GroupedPlaces places_;
   std::int64_t count_;    // of x, per sample
   std::int64_t updates_;  // per sample
 };

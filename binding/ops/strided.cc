@@ -129,49 +129,19 @@ void copy_item(const Walk& walk, std::int64_t item, const T* from, T* to, bool a
 
 }  // namespace
 
-std::vector<StridedAxis> joined_axes(const std::vector<StridedAxis>& axes) {
-  std::vector<StridedAxis> joined;
-  for (const StridedAxis& axis : axes) {
-    if (axis.size == 1) continue;
-    if (!joined.empty() && joined.back().from == axis.from * axis.size &&
-        joined.back().to == axis.to * axis.size) {
-      joined.back() = {joined.back().size * axis.size, axis.from, axis.to};
-    } else {
-      joined.push_back(axis);
-    }
-  }
-  return joined;
-}
-
-StridedMap::StridedMap(std::vector<StridedAxis> axes, std::int64_t from_offset,
-                       std::int64_t from_count, std::int64_t to_offset, std::int64_t to_count)
-    : axes_(std::move(axes)),
-      from_offset_(from_offset),
-      from_count_(from_count),
-      to_offset_(to_offset),
-      to_count_(to_count) {}
-
-StridedMap StridedMap::reversed() const {
-  std::vector<StridedAxis> axes = axes_;
-  for (StridedAxis& axis : axes) std::swap(axis.from, axis.to);
-  return {std::move(axes), to_offset_, to_count_, from_offset_, from_count_};
-}
-
 template <typename T>
-void StridedMap::copy(std::int64_t batch, const T* from, T* to, bool add) const {
-  std::vector<StridedAxis> axes = {{batch, from_count_, to_count_}};
-  axes.insert(axes.end(), axes_.begin(), axes_.end());
-  const Walk walk = walk_of(std::move(axes));
+void copy_strided(const StridedMap& map, std::int64_t batch, const T* from, T* to, bool add) {
+  const Walk walk = walk_of(map.batched_axes(batch));
   const std::int64_t elements = walk.chunk * walk.run.size;
   const std::int64_t grain = std::max<std::int64_t>(kGrain / elements, 1);
   parallel_for(walk.items, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t item = begin; item < end; ++item) {
-      copy_item(walk, item, from + from_offset_, to + to_offset_, add);
+      copy_item(walk, item, from + map.from_offset, to + map.to_offset, add);
     }
   });
 }
 
-template void StridedMap::copy(std::int64_t, const float*, float*, bool) const;
-template void StridedMap::copy(std::int64_t, const double*, double*, bool) const;
+template void copy_strided(const StridedMap&, std::int64_t, const float*, float*, bool);
+template void copy_strided(const StridedMap&, std::int64_t, const double*, double*, bool);
 
 }  // namespace fishermask

@@ -3,9 +3,8 @@
 // Shapes:     x (N, …), y (N, shape…).
 // Attributes: shape, index: one flat place of x per value of y.
 // Accumulate: grad x as asked, the sum over the places that took it, in f64.   Deterministic: yes.
-#include <numeric>
-
 #include "core/moved_shape.h"
+#include "core/places.h"
 #include "core/window.h"
 #include "graph/op.h"
 #include "ops/axis_weights.h"
@@ -25,21 +24,6 @@ std::vector<ValueSpec> infer(const NodeSpec& node) {
   return {{std::move(output), node.inputs[0].dtype}};
 }
 
-// The largest block that both sides are made of: places follow one another inside a block, and
-// blocks begin at its multiples. Moving whole channels then costs no index per value.
-std::int64_t block_of(const std::vector<std::int64_t>& index, std::int64_t places) {
-  std::int64_t block = std::gcd(static_cast<std::int64_t>(index.size()), places);
-  for (std::size_t j = 0; j < index.size() && block > 1; ++j) {
-    const bool nothing = index[j] < 0;
-    const bool goes_on =
-        j > 0 && (nothing ? index[j - 1] < 0 : index[j - 1] >= 0 && index[j] == index[j - 1] + 1);
-    if (goes_on) continue;
-    block = std::gcd(block, static_cast<std::int64_t>(j));
-    if (!nothing) block = std::gcd(block, index[j]);
-  }
-  return block;
-}
-
 AxisWeights weights_of(const std::vector<std::int64_t>& index, std::int64_t places,
                        std::int64_t block) {
   std::vector<std::int64_t> blocks;
@@ -56,7 +40,7 @@ class Take : public Kernel {
   explicit Take(const NodeSpec& node) {
     const std::vector<std::int64_t> index = node.attributes.integers("index", -1);
     const std::int64_t places = element_count(node.inputs[0].shape);
-    block_ = block_of(index, places);
+    block_ = common_block(index, places);
     weights_ = weights_of(index, places, block_);
     back_ = weights_.transposed();
   }

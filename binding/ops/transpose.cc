@@ -10,45 +10,16 @@
 namespace fishermask {
 namespace {
 
-std::vector<std::size_t> order_of(const NodeSpec& node) {
-  const Shape& input = node.inputs[0].shape;
-  const std::vector<std::int64_t> perm = node.attributes.integers("perm", -1);
-  const auto rank = static_cast<std::int64_t>(input.size());
-  node.check(perm.size() == input.size(), "expected ", rank, " axes for 'perm' but received ",
-             shape_text(perm));
-  std::vector<bool> seen(input.size());
-  std::vector<std::size_t> order;
-  for (const std::int64_t axis : perm) {
-    node.check(axis >= -rank && axis < rank, "expected axes in [", -rank, ", ", rank,
-               ") for 'perm' but received ", shape_text(perm));
-    order.push_back(static_cast<std::size_t>(axis < 0 ? axis + rank : axis));
-    node.check(!seen[order.back()], "expected each axis once for 'perm' but received ",
-               shape_text(perm));
-    seen[order.back()] = true;
-  }
-  return order;
-}
-
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   check_real_inputs(node);
   check_no_empty_input(node);
   Shape output;
-  for (const std::size_t axis : order_of(node)) output.push_back(node.inputs[0].shape[axis]);
+  for (const std::size_t axis : transpose_order(node)) output.push_back(node.inputs[0].shape[axis]);
   return {{output, node.inputs[0].dtype}};
 }
 
 std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
-  const Shape& input = node.inputs[0].shape;
-  const std::vector<std::size_t> order = order_of(node);
-  const std::vector<std::int64_t> from = strides_of(input);
-  const std::vector<std::int64_t> to = strides_of(infer(node)[0].shape);
-  std::vector<StridedAxis> axes;
-  axes.reserve(order.size());
-  for (std::size_t d = 0; d < order.size(); ++d) {
-    axes.push_back({input[order[d]], from[order[d]], to[d]});
-  }
-  const std::int64_t count = element_count(input);
-  return make_move_kernel({.map = StridedMap(std::move(axes), 0, count, 0, count)}, dtype);
+  return make_move_kernel(transpose_move(node), dtype);
 }
 
 SampleCase row(const char* name, const Shape& input, const Shape& perm, std::int64_t batch = 3) {

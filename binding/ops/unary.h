@@ -14,18 +14,12 @@
 #include <utility>
 
 #include "core/parallel.h"
+#include "core/unary_formulas.h"
 #include "core/vector_clones.h"
 #include "core/window.h"
 #include "graph/op.h"
 
 namespace fishermask {
-
-enum class SlopeFrom {
-  kInput,
-  kOutput,
-  kConstant,  // slope(0): the same everywhere
-  kZero,      // piecewise constant: no gradient passes, not even an infinite one
-};
 
 // How a table names a function: its class template, wrapped so that it can be passed as a type.
 template <template <typename> class F>

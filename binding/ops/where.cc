@@ -2,22 +2,12 @@
 // Shapes:     condition, a and b broadcast to y (NumPy's broadcasting over the sample's sizes).
 // Gradients:  to the operand that was taken; the condition gets 0.
 // Deterministic: yes.
+#include "core/binary_formulas.h"
 #include "graph/op.h"
 #include "ops/broadcast_kernel.h"
 
 namespace fishermask {
 namespace {
-
-template <typename T>
-struct Where {
-  static constexpr std::size_t kOperands = 3;
-  static constexpr std::array<bool, 3> kPasses = {false, true, true};
-  static T value(T condition, T a, T b) { return condition != T{0} ? a : b; }
-  template <std::size_t kOperand>
-  static T passed(T grad_output, T condition, T /*a*/, T /*b*/) {
-    return (condition != T{0}) == (kOperand == 1) ? grad_output : T{0};
-  }
-};
 
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   check_real_inputs(node);
@@ -37,8 +27,9 @@ std::vector<ValueSpec> infer(const NodeSpec& node) {
 }
 
 std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
-  if (dtype == DType::kF64) return std::make_unique<BroadcastKernel<double, Where<double>>>(node);
-  return std::make_unique<BroadcastKernel<float, Where<float>>>(node);
+  if (dtype == DType::kF64)
+    return std::make_unique<BroadcastKernel<double, formula::Where<double>>>(node);
+  return std::make_unique<BroadcastKernel<float, formula::Where<float>>>(node);
 }
 
 OpDefinition where() {
