@@ -118,9 +118,10 @@ void Fibre::start(void (*entry)()) {
   fake_stack_ = nullptr;
   auto* const top = reinterpret_cast<std::uint64_t*>(static_cast<std::byte*>(stack_) + kStackBytes);
 #if defined(__x86_64__)
-  // Six registers, the address that `ret` takes, and what makes the stack 16-byte aligned there.
-  std::uint64_t* const frame = top - 9;
-  for (int i = 0; i < 9; ++i) frame[i] = 0;
+  // Six registers, the address that `ret` takes, and a return address of 0: as after a call, the
+  // stack is 8 bytes below a multiple of 16 when `entry` begins.
+  std::uint64_t* const frame = top - 8;
+  for (int i = 0; i < 8; ++i) frame[i] = 0;
   frame[6] = reinterpret_cast<std::uint64_t>(entry);
 #else
   std::uint64_t* const frame = top - 22;
