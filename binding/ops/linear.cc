@@ -5,6 +5,7 @@
 // a 1×T one. Deterministic: yes for a given thread count (oneDNN's GEMM).
 #include <algorithm>
 
+#include "core/linear_sizes.h"
 #include "core/parallel.h"
 #include "core/vector_clones.h"
 #include "graph/op.h"
@@ -12,18 +13,6 @@
 
 namespace fishermask {
 namespace {
-
-struct LinearSizes {
-  std::int64_t rows;  // per sample
-  std::int64_t in;
-  std::int64_t out;
-};
-
-LinearSizes sizes_of(const NodeSpec& node) {
-  const Shape& weight = node.parameters.at("weight");
-  return {element_count(node.inputs[0].shape) / std::max<std::int64_t>(weight[1], 1), weight[1],
-          weight[0]};
-}
 
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   const Shape& input = node.inputs[0].shape;
@@ -45,7 +34,7 @@ std::vector<ValueSpec> infer(const NodeSpec& node) {
 template <typename T>
 class LinearReference : public Kernel {
  public:
-  explicit LinearReference(const NodeSpec& node) : sizes_(sizes_of(node)) {}
+  explicit LinearReference(const NodeSpec& node) : sizes_(linear_sizes(node)) {}
 
   void forward(const NodeIo& io) override {
     const T* x = io.inputs[0].as<T>();
@@ -112,7 +101,7 @@ FM_VECTOR_CLONES void add_rows(const float* __restrict from, std::int64_t rows, 
 
 class LinearFast : public Kernel {
  public:
-  explicit LinearFast(const NodeSpec& node) : sizes_(sizes_of(node)) {}
+  explicit LinearFast(const NodeSpec& node) : sizes_(linear_sizes(node)) {}
 
   void forward(const NodeIo& io) override {
     const std::int64_t rows = io.batch * sizes_.rows;
