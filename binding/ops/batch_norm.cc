@@ -15,6 +15,7 @@
 #include <array>
 #include <cmath>
 
+#include "core/batch_norm_sizes.h"
 #include "core/parallel.h"
 #include "core/vector_clones.h"
 #include "core/window.h"
@@ -23,29 +24,10 @@
 namespace fishermask {
 namespace {
 
-struct NormSizes {
-  std::int64_t positions = 1;  // per sample
-  std::int64_t channels = 1;
-  double epsilon = 1e-5;
-  double momentum = 0.1;
-  bool affine = false;
-};
-
-NormSizes sizes_of(const NodeSpec& node) {
-  const Shape& input = node.inputs[0].shape;
-  NormSizes sizes;
-  sizes.channels = input.back();
-  sizes.positions = element_count({input.begin(), input.end() - 1});
-  sizes.epsilon = node.attributes.number("epsilon", 1e-5);
-  sizes.momentum = node.attributes.number("momentum", 0.1);
-  sizes.affine = node.has_parameter("weight");
-  return sizes;
-}
-
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   check_real_inputs(node);
   node.check(!node.inputs[0].shape.empty(), "expected an input (…, C) but received a scalar");
-  const NormSizes sizes = sizes_of(node);
+  const BatchNormSizes sizes = batch_norm_sizes(node);
   node.check(node.has_parameter("weight") == node.has_parameter("bias"),
              "expected weight and bias together but received one of them");
   for (const auto& [slot, shape] : node.parameters) {
@@ -78,7 +60,7 @@ struct Statistics {
 template <typename T>
 class BatchNormBase : public Kernel {
  public:
-  explicit BatchNormBase(const NodeSpec& node) : sizes_(sizes_of(node)), name_(node.name) {}
+  explicit BatchNormBase(const NodeSpec& node) : sizes_(batch_norm_sizes(node)), name_(node.name) {}
 
  protected:
   [[nodiscard]] std::int64_t rows(const NodeIo& io) const { return io.batch * sizes_.positions; }
@@ -133,7 +115,7 @@ class BatchNormBase : public Kernel {
     return statistics;
   }
 
-  NormSizes sizes_;
+  BatchNormSizes sizes_;
 
  private:
   [[nodiscard]] T move(T from, double to) const {

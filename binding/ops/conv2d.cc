@@ -10,8 +10,8 @@
 #include <optional>
 #include <unordered_map>
 
+#include "core/conv_sizes.h"
 #include "core/parallel.h"
-#include "core/window.h"
 #include "graph/op.h"
 #include "ops/conv_reference.h"
 #include "ops/onednn.h"
@@ -21,37 +21,8 @@ namespace {
 
 constexpr std::int64_t kGrain = 1 << 14;
 
-struct ConvSizes {
-  Window window;
-  std::int64_t in = 1;  // channels
-  std::int64_t out = 1;
-  std::int64_t groups = 1;
-
-  [[nodiscard]] std::int64_t in_per_group() const { return in / groups; }
-  [[nodiscard]] std::int64_t out_per_group() const { return out / groups; }
-};
-
-ConvSizes sizes_of(const NodeSpec& node) {
-  const Shape& weight = node.parameters.at("weight");
-  node.check(weight.size() == 4,
-             "expected a weight of shape (out, in/groups, height, width) but "
-             "received ",
-             shape_text(weight));
-  ConvSizes sizes;
-  sizes.window = window_of(node, weight[2], weight[3], {1, 1});
-  sizes.in = node.inputs[0].shape[2];
-  sizes.out = weight[0];
-  sizes.groups = node.attributes.integer("groups", 1);
-  node.check(sizes.groups >= 1 && sizes.in % sizes.groups == 0 && sizes.out % sizes.groups == 0,
-             "expected groups that divide ", sizes.in, " input and ", sizes.out,
-             " output channels but received ", sizes.groups);
-  node.check(sizes.in_per_group() == weight[1], "expected a weight with ", sizes.in_per_group(),
-             " input channels per group but received ", shape_text(weight));
-  return sizes;
-}
-
 std::vector<ValueSpec> infer(const NodeSpec& node) {
-  const ConvSizes sizes = sizes_of(node);
+  const ConvSizes sizes = conv_sizes(node);
   check_conv_bias(node, sizes.out);
   return {{{sizes.window.rows.out, sizes.window.columns.out, sizes.out}, node.inputs[0].dtype}};
 }
@@ -377,7 +348,7 @@ class BlockedForward {
 class ConvFast : public Kernel {
  public:
   ConvFast(const NodeSpec& node, std::int64_t batch)
-      : sizes_(sizes_of(node)),
+      : sizes_(conv_sizes(node)),
         batch_(batch),
         has_bias_(node.has_parameter("bias")),
         descs_(sizes_, batch),
@@ -486,8 +457,8 @@ class ConvFast : public Kernel {
 
 std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
   if (dtype == DType::kF64)
-    return std::make_unique<TapReference<double, ConvTaps>>(ConvTaps(sizes_of(node)));
-  return std::make_unique<TapReference<float, ConvTaps>>(ConvTaps(sizes_of(node)));
+    return std::make_unique<TapReference<double, ConvTaps>>(ConvTaps(conv_sizes(node)));
+  return std::make_unique<TapReference<float, ConvTaps>>(ConvTaps(conv_sizes(node)));
 }
 
 std::unique_ptr<Kernel> make_fast(const NodeSpec& node, std::int64_t batch) {

@@ -21,73 +21,9 @@
 namespace fishermask {
 namespace {
 
-// Sizes beyond this cannot be real and would overflow the sums below.
-constexpr std::int64_t kMost = std::int64_t{1} << 24;
-
-// `output_padding` is added at the end; in, out: of our own input and output.
-WindowAxis axis_of(const NodeSpec& node, const char* name, WindowAxis axis,
-                   std::int64_t output_padding) {
-  for (const std::int64_t value : {axis.out, axis.kernel, axis.stride, axis.dilation}) {
-    node.check(value >= 1 && value < kMost, "expected size, kernel, stride and dilation in [1, ",
-               kMost, ") along ", name, " but received ", value);
-  }
-  for (const std::int64_t value : {axis.pad_before, axis.pad_after}) {
-    node.check(value >= 0 && value < kMost, "expected a padding in [0, ", kMost, ") along ", name,
-               " but received ", value);
-  }
-  node.check(output_padding >= 0 && output_padding < std::max(axis.stride, axis.dilation),
-             "expected an output_padding of at least 0 and below stride ", axis.stride,
-             " or dilation ", axis.dilation, " along ", name, " but received ", output_padding);
-  axis.in = (axis.out - 1) * axis.stride - axis.pad_before - axis.pad_after +
-            axis.dilation * (axis.kernel - 1) + 1 + output_padding;
-  node.check(axis.in >= 1, "expected an output of at least 1 along ", name, " but it would be ",
-             axis.in);
-  return axis;
-}
-
-Window window_of_transpose(const NodeSpec& node, const Shape& weight) {
-  const Shape& input = node.inputs[0].shape;
-  node.check(input.size() == 3, "expected an image (H, W, C) but received ", shape_text(input));
-  const auto stride = node.attributes.integers("stride", 2, {{1, 1}});
-  const auto padding = node.attributes.integers("padding", 4, {{0, 0, 0, 0}});
-  const auto output_padding = node.attributes.integers("output_padding", 2, {{0, 0}});
-  const auto dilation = node.attributes.integers("dilation", 2, {{1, 1}});
-  const WindowAxis rows{.out = input[0],
-                        .kernel = weight[2],
-                        .stride = stride[0],
-                        .pad_before = padding[0],
-                        .pad_after = padding[2],
-                        .dilation = dilation[0]};
-  const WindowAxis columns{.out = input[1],
-                           .kernel = weight[3],
-                           .stride = stride[1],
-                           .pad_before = padding[1],
-                           .pad_after = padding[3],
-                           .dilation = dilation[1]};
-  return {axis_of(node, "the height", rows, output_padding[0]),
-          axis_of(node, "the width", columns, output_padding[1])};
-}
-
-ConvTransposeSizes sizes_of(const NodeSpec& node) {
-  const Shape& weight = node.parameters.at("weight");
-  node.check(weight.size() == 4,
-             "expected a weight of shape (in, out/groups, height, width) but received ",
-             shape_text(weight));
-  ConvTransposeSizes sizes;
-  sizes.window = window_of_transpose(node, weight);
-  sizes.in = node.inputs[0].shape[2];
-  sizes.groups = node.attributes.integer("groups", 1);
-  node.check(sizes.groups >= 1 && sizes.in % sizes.groups == 0, "expected groups that divide ",
-             sizes.in, " input channels but received ", sizes.groups);
-  node.check(weight[0] == sizes.in, "expected a weight with ", sizes.in,
-             " input channels but received ", shape_text(weight));
-  sizes.out = weight[1] * sizes.groups;
-  return sizes;
-}
-
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   check_real_inputs(node);
-  const ConvTransposeSizes sizes = sizes_of(node);
+  const ConvTransposeSizes sizes = conv_transpose_sizes(node);
   check_conv_bias(node, sizes.out);
   return {{{sizes.window.rows.in, sizes.window.columns.in, sizes.out}, node.inputs[0].dtype}};
 }
@@ -135,13 +71,13 @@ class ConvTransposeTaps {
 std::unique_ptr<Kernel> make_reference(const NodeSpec& node, DType dtype) {
   if (dtype == DType::kF64)
     return std::make_unique<TapReference<double, ConvTransposeTaps>>(
-        ConvTransposeTaps(sizes_of(node)));
+        ConvTransposeTaps(conv_transpose_sizes(node)));
   return std::make_unique<TapReference<float, ConvTransposeTaps>>(
-      ConvTransposeTaps(sizes_of(node)));
+      ConvTransposeTaps(conv_transpose_sizes(node)));
 }
 
 std::unique_ptr<Kernel> make_fast(const NodeSpec& node, std::int64_t /*batch*/) {
-  return make_conv_transpose2d_fast(sizes_of(node));
+  return make_conv_transpose2d_fast(conv_transpose_sizes(node));
 }
 
 using Integers = std::vector<std::int64_t>;

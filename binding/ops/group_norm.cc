@@ -13,6 +13,7 @@
 #include <array>
 #include <cmath>
 
+#include "core/group_norm_sizes.h"
 #include "core/parallel.h"
 #include "core/window.h"
 #include "graph/op.h"
@@ -21,35 +22,9 @@
 namespace fishermask {
 namespace {
 
-struct NormSizes {
-  std::int64_t positions = 1;  // per sample
-  std::int64_t channels = 1;
-  std::int64_t groups = 1;
-  double epsilon = 1e-5;
-
-  [[nodiscard]] std::size_t group_of(std::int64_t channel) const {
-    return static_cast<std::size_t>(channel / (channels / groups));
-  }
-  [[nodiscard]] double count() const {  // values that are normalised together
-    const std::int64_t values = positions * (channels / groups);
-    return static_cast<double>(values);
-  }
-};
-
-NormSizes sizes_of(const NodeSpec& node) {
-  const Shape& input = node.inputs[0].shape;
-  node.check(!input.empty(), "expected an input (…, C) but received a scalar");
-  NormSizes sizes;
-  sizes.channels = input.back();
-  sizes.positions = element_count({input.begin(), input.end() - 1});
-  sizes.groups = node.attributes.integer("groups");
-  sizes.epsilon = node.attributes.number("epsilon", 1e-5);
-  return sizes;
-}
-
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   check_real_inputs(node);
-  const NormSizes sizes = sizes_of(node);
+  const GroupNormSizes sizes = group_norm_sizes(node);
   node.check(sizes.groups >= 1 && sizes.channels % sizes.groups == 0,
              "expected groups that divide ", sizes.channels, " channels but received ",
              sizes.groups);
@@ -63,7 +38,7 @@ std::vector<ValueSpec> infer(const NodeSpec& node) {
 
 SavedSpec saved(const NodeSpec& node, std::int64_t /*batch*/, bool /*training*/) {
   return {.bytes_per_sample =
-              sizes_of(node).groups * static_cast<std::int64_t>(sizeof(RowStatistics))};
+              group_norm_sizes(node).groups * static_cast<std::int64_t>(sizeof(RowStatistics))};
 }
 
 using Sums = std::vector<double>;
@@ -71,7 +46,7 @@ using Sums = std::vector<double>;
 template <typename T>
 class GroupNorm : public Kernel {
  public:
-  explicit GroupNorm(const NodeSpec& node) : z_(sizes_of(node)) {}
+  explicit GroupNorm(const NodeSpec& node) : z_(group_norm_sizes(node)) {}
 
   void forward(const NodeIo& io) override {
     for_each_sample(io.batch, [&](std::int64_t n) {
@@ -124,7 +99,7 @@ class GroupNorm : public Kernel {
     }
   }
 
-  NormSizes z_;
+  GroupNormSizes z_;
 
  private:
   [[nodiscard]] std::vector<T> factors(const TensorView& parameter, T absent) const {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/lrn_sizes.h"
 #include "core/parallel.h"
 #include "core/window.h"
 #include "graph/op.h"
@@ -18,42 +19,16 @@ namespace {
 
 constexpr std::int64_t kGrain = 16;
 
-struct LrnSizes {
-  std::int64_t positions = 1;  // per sample
-  std::int64_t channels = 1;
-  std::int64_t before = 0;  // channels of the window on either side
-  std::int64_t after = 0;
-  double factor = 0;  // alpha/size
-  double beta = 0.75;
-  double bias = 1;
-};
-
-LrnSizes sizes_of(const NodeSpec& node) {
-  const Shape& input = node.inputs[0].shape;
-  node.check(!input.empty(), "expected an input (…, C) but received a scalar");
-  const std::int64_t size = node.attributes.integer("size");
-  node.check(size >= 1, "expected a size of at least 1 but received ", size);
-  LrnSizes sizes;
-  sizes.channels = input.back();
-  sizes.positions = element_count({input.begin(), input.end() - 1});
-  sizes.before = (size - 1) / 2;
-  sizes.after = size - 1 - sizes.before;
-  sizes.factor = node.attributes.number("alpha", 1e-4) / static_cast<double>(size);
-  sizes.beta = node.attributes.number("beta", 0.75);
-  sizes.bias = node.attributes.number("bias", 1.0);
-  return sizes;
-}
-
 std::vector<ValueSpec> infer(const NodeSpec& node) {
   check_real_inputs(node);
-  (void)sizes_of(node);
+  (void)lrn_sizes(node);
   return {node.inputs[0]};
 }
 
 template <typename T>
 class Lrn : public Kernel {
  public:
-  explicit Lrn(const NodeSpec& node) : z_(sizes_of(node)) {}
+  explicit Lrn(const NodeSpec& node) : z_(lrn_sizes(node)) {}
 
   void forward(const NodeIo& io) override {
     const T* x = io.inputs[0].as<T>();
