@@ -23,6 +23,15 @@ struct RowWidth {
   double epsilon;
 };
 
+// x − mean with the mean in two parts: rounded to one f32 it would shift values that lie closely
+// around a large mean.
+struct Centre {
+  __device__ __forceinline__ explicit Centre(double mean)
+      : high(static_cast<float>(mean)), low(static_cast<float>(mean - static_cast<double>(high))) {}
+  [[nodiscard]] __device__ __forceinline__ float away(float x) const { return (x - high) - low; }
+  float high, low;
+};
+
 template <Team kTeam>
 __device__ __forceinline__ RowStatistics statistics_of_row(const float* x, const RowWidth& z) {
   const auto count = static_cast<double>(z.width);
@@ -61,10 +70,10 @@ __global__ void norm_forward(const float* x, const float* weight, const float* b
     const float* const from = x + r * z.width;
     const RowStatistics row = statistics_of_row<kTeam>(from, z);
     if (team_rank<kTeam>() == 0) statistics[r] = row;
-    const auto mean = static_cast<float>(row.mean);
+    const Centre centre(row.mean);
     const auto inv_std = static_cast<float>(row.inv_std);
     for (std::int64_t c = team_rank<kTeam>(); c < z.width; c += team_size<kTeam>()) {
-      float value = (from[c] - mean) * inv_std;
+      float value = centre.away(from[c]) * inv_std;
       if (weight != nullptr) value *= weight[c];
       if (bias != nullptr) value += bias[c];
       y[r * z.width + c] = value;
@@ -77,10 +86,10 @@ template <Team kTeam>
 __global__ void normalise_rows(const float* x, const RowStatistics* statistics, RowWidth z,
                                float* y) {
   for (std::int64_t r = first_row<kTeam>(); r < z.rows; r += row_step<kTeam>()) {
-    const auto mean = static_cast<float>(statistics[r].mean);
+    const Centre centre(statistics[r].mean);
     const auto inv_std = static_cast<float>(statistics[r].inv_std);
     for (std::int64_t c = team_rank<kTeam>(); c < z.width; c += team_size<kTeam>()) {
-      y[r * z.width + c] = (x[r * z.width + c] - mean) * inv_std;
+      y[r * z.width + c] = centre.away(x[r * z.width + c]) * inv_std;
     }
   }
 }
@@ -96,13 +105,13 @@ __global__ void norm_backward(const float* x, const float* grad_output, const fl
   for (std::int64_t r = first_row<kTeam>(); r < z.rows; r += row_step<kTeam>()) {
     const std::int64_t at = r * z.width;
     const double inverse = statistics[r].inv_std;
-    const auto mean = static_cast<float>(statistics[r].mean);
+    const Centre centre(statistics[r].mean);
     float sum = 0;
     float product = 0;
     for (std::int64_t c = rank; c < z.width; c += size) {
       const float g = weight != nullptr ? grad_output[at + c] * weight[c] : grad_output[at + c];
       sum += g;
-      product += g * (x[at + c] - mean);
+      product += g * centre.away(x[at + c]);
     }
     const Pair part = {static_cast<double>(sum), static_cast<double>(product)};
     const Pair sums = team_sum<kTeam>(part);
@@ -111,7 +120,7 @@ __global__ void norm_backward(const float* x, const float* grad_output, const fl
     const auto slope = static_cast<float>(inverse * inverse * inverse * sums.second / count);
     for (std::int64_t c = rank; c < z.width; c += size) {
       const float g = weight != nullptr ? grad_output[at + c] * weight[c] : grad_output[at + c];
-      const float value = scale * g - offset - (x[at + c] - mean) * slope;
+      const float value = scale * g - offset - centre.away(x[at + c]) * slope;
       grad_input[at + c] = add ? grad_input[at + c] + value : value;
     }
   }
@@ -158,7 +167,7 @@ __global__ void column_parts(const float* x, const float* grad_output,
     if (column < width) {
       for (std::int64_t r = s * rows_per_stretch + lane; r < end; r += kRowLanes) {
         const float g = grad_output[r * width + column];
-        const float normalised = (x[r * width + column] - static_cast<float>(statistics[r].mean)) *
+        const float normalised = Centre(statistics[r].mean).away(x[r * width + column]) *
                                  static_cast<float>(statistics[r].inv_std);
         weight += g * normalised;
         bias += g;
