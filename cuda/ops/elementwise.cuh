@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "common/backend.h"
 #include "common/launch.cuh"
@@ -88,6 +90,18 @@ struct Identity {
 // moves.cu: to[i] = from[i], or added to it; and to[i] = value (4-byte elements).
 void copy_elements(cudaStream_t stream, const float* from, float* to, std::int64_t count, bool add);
 void fill_elements(cudaStream_t stream, float* to, std::int64_t count, float value);
+
+// A list of the host in the device's memory.
+template <typename T>
+[[nodiscard]] Buffer<T> device_list(Backend& backend, const std::vector<T>& list,
+                                    std::string_view purpose) {
+  const auto count = static_cast<std::int64_t>(list.size());
+  Buffer<T> buffer(backend, std::max<std::int64_t>(count, 1), purpose);
+  if (count > 0) {
+    backend.from_host(buffer.data(), list.data(), count * static_cast<std::int64_t>(sizeof(T)));
+  }
+  return buffer;
+}
 
 template <typename Function>
 struct ValueOf {
