@@ -116,11 +116,11 @@ __global__ void norm_backward(const float* x, const float* grad_output, const fl
     const Pair part = {static_cast<double>(sum), static_cast<double>(product)};
     const Pair sums = team_sum<kTeam>(part);
     const auto scale = static_cast<float>(inverse);
-    const auto offset = static_cast<float>(z.centred ? inverse * sums.first / count : 0.0);
-    const auto slope = static_cast<float>(inverse * inverse * inverse * sums.second / count);
+    const auto offset = static_cast<float>(z.centred ? sums.first / count : 0.0);
+    const auto slope = static_cast<float>(inverse * inverse * sums.second / count);
     for (std::int64_t c = rank; c < z.width; c += size) {
       const float g = weight != nullptr ? grad_output[at + c] * weight[c] : grad_output[at + c];
-      const float value = scale * g - offset - centre.away(x[at + c]) * slope;
+      const float value = scale * (g - offset - centre.away(x[at + c]) * slope);
       grad_input[at + c] = add ? grad_input[at + c] + value : value;
     }
   }

@@ -2,7 +2,7 @@
 // Shapes:     every parameter, its gradient and its state (count,) f32.
 // A table of the parameters lies in scratch; a block takes one chunk of one parameter and finds it
 // by bisection of the parameters' first chunks.
-// Precision:  every operation is rounded by itself, as on the CPU: the same bits.
+// Precision:  every operation is rounded by itself: the CPU's bits where its compiler joins none.
 // Deterministic: yes. Bound by memory: SGD reads two or three values and writes one or two, AdamW
 // reads four and writes three.
 #include <vector>

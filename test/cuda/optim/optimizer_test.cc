@@ -1,4 +1,4 @@
-// The optimisers on a device against the CPU's, over several steps, to the bit.
+// The optimisers on a device against the CPU's, over several steps.
 #include "optim/optimizer.h"
 
 #include <cstring>
@@ -14,6 +14,13 @@ namespace {
 // Around the sizes of a block and of a chunk, and one without elements.
 const std::vector<std::int64_t> kCounts = {1, 31, 0, 4096, 4097, 33, 12345, 0};
 constexpr int kSteps = 4;
+// The device rounds every operation by itself. So does the CPU's code for x86-64; elsewhere its
+// compiler may join a product and a sum.
+#if defined(__x86_64__)
+constexpr double kTolerance = 0;
+#else
+constexpr double kTolerance = 1e-6;
+#endif
 
 struct OptimizerCase {
   std::string name;
@@ -51,7 +58,7 @@ std::vector<OptimizedParameter> described(const std::vector<Tensor>& values,
 
 }  // namespace
 
-TEST_CASE("optimisers on a device take the CPU's steps to the bit") {
+TEST_CASE("optimisers on a device take the CPU's steps") {
   for (const OptimizerCase& one : cases()) {
     CAPTURE(one.name);
     std::vector<Tensor> values;
@@ -88,12 +95,7 @@ TEST_CASE("optimisers on a device take the CPU's steps to the bit") {
     }
     for (std::size_t p = 0; p < kCounts.size(); ++p) {
       CAPTURE(p);
-      const Tensor found = device_values[p].host();
-      std::int64_t different = 0;
-      for (std::int64_t i = 0; i < found.count(); ++i) {
-        different += found.as<float>()[i] == values[p].as<float>()[i] ? 0 : 1;
-      }
-      CHECK(different == 0);
+      CHECK(relative_distance<float, float>(device_values[p].host(), values[p]) <= kTolerance);
     }
     for (const std::int64_t index : held) CHECK(device_values[6].host().as<float>()[index] == 0.0F);
   }
