@@ -22,6 +22,8 @@
 // Shared memory: kStages · kDepth · (kRows + kColumns + 16) floats.
 #pragma once
 
+#include <algorithm>
+
 #include "common/launch.cuh"
 #include "common/mma.cuh"
 #include "common/shared.cuh"
@@ -29,16 +31,22 @@
 
 namespace fishermask::cuda {
 
-// Not measured on a GPU. Chosen by counting: shared memory delivers 32 floats a clock to a
-// processor's 128 FMAs, so a thread that reads 16 floats for 64 products (the large tile) leaves it
-// idle two thirds of the time; squares double the registers of a product, so 128 threads of 64
-// sums are the most that let two blocks share a processor. The smaller tiles are for matrices of
-// few rows, where a large one would compute zeros; `worth` weighs what they lose by reading more
-// per product.
+// Not measured on a GPU. Chosen by counting. Squares double the registers of a sum, so that 64 sums
+// a thread and 256 threads are what a processor holds, in one block or in two; with 64 sums a
+// thread reads 16 floats of shared memory for 64 products, which leaves it idle two thirds of the
+// time. The larger the tile, the less often operands come from the second-level cache (128 × 128:
+// 16 products a byte, which f32 needs half of, and tensor cores twice); the smaller ones are for
+// matrices of few rows, where a large one would compute zeros. kWorth weighs the one against the
+// other.
+struct HugeTile {
+  static constexpr int kRows = 128, kColumns = 128, kWarpRows = 4, kWarpColumns = 2;
+  static constexpr int kBlocks = 1;  // of one processor at once
+  static constexpr double kWorth = 1.0;
+};
 struct LargeTile {
   static constexpr int kRows = 64, kColumns = 128, kWarpRows = 2, kWarpColumns = 2;
-  static constexpr int kBlocks = 2;  // of one processor at once
-  static constexpr double kWorth = 1.0;
+  static constexpr int kBlocks = 2;
+  static constexpr double kWorth = 0.9;
 };
 struct SmallTile {
   static constexpr int kRows = 32, kColumns = 64, kWarpRows = 2, kWarpColumns = 2;
@@ -46,20 +54,27 @@ struct SmallTile {
   static constexpr double kWorth = 0.7;
 };
 struct NarrowTile {
-  static constexpr int kRows = 16, kColumns = 64, kWarpRows = 1, kWarpColumns = 4;
-  static constexpr int kBlocks = 6;
-  static constexpr double kWorth = 0.5;
+  static constexpr int kRows = 16, kColumns = 64, kWarpRows = 1, kWarpColumns = 2;
+  static constexpr int kBlocks = 8;
+  static constexpr double kWorth = 0.6;
 };
 struct TilePolicy {
-  static constexpr int kThreads = 128;
   static constexpr int kDepth = 16;  // positions of a stage
   static constexpr int kStages = 3;
   static constexpr int kPad = 8;  // floats behind a row: the mma's reads then meet every bank once
-  // An f32 sum of that many squares, and those of the stage in which the count is reached.
+  // An f32 sum of that many squares (off by 1e-6 at most), and those of the stage in which the
+  // count is reached.
   static constexpr int kFlushSamples = 16;
-  static constexpr int kVectorRun = 64;    // samples of linear on vectors per f32 sum
-  static constexpr int kLeastSamples = 4;  // of a split
+  static constexpr int kVectorRun = 64;  // samples of linear on vectors per f32 sum
+  // Positions of a split at the least: writing and adding its partial tile costs as much as
+  // reading some hundred positions.
+  static constexpr int kLeastPositions = 256;
 };
+
+template <typename Tile>
+constexpr int threads_of() {
+  return 32 * Tile::kWarpRows * Tile::kWarpColumns;
+}
 
 // Positions that one step of the products takes: a sample's are padded to whole steps.
 constexpr int step_of(Precision precision) {
@@ -155,15 +170,16 @@ class Products {  // tensor cores
 };
 
 template <typename Tile, bool kSquared>
-class Products<Tile, Precision::kF32, kSquared> {  // FMAs; 8 × 16 threads
+class Products<Tile, Precision::kF32, kSquared> {  // FMAs; 16 threads along the columns
  public:
   static constexpr int kStep = step_of(Precision::kF32);
-  static constexpr int kRowCount = Tile::kRows / 8, kColumnCount = Tile::kColumns / 16;
-  static constexpr int kRun = kRowCount < 4 ? kRowCount : 4;  // neighbouring rows of one thread
+  static constexpr int kThreadRows = threads_of<Tile>() / 16;
+  static constexpr int kRowCount = Tile::kRows / kThreadRows, kColumnCount = Tile::kColumns / 16;
+  static_assert(kRowCount % 4 == 0 && kColumnCount % 4 == 0);
 
   __device__ __forceinline__ Products() {
     const int thread = static_cast<int>(threadIdx.x);
-    first_row_ = thread / 16 * kRun;
+    first_row_ = thread / 16 * 4;
     first_column_ = thread % 16 * 4;
 #pragma unroll
     for (int i = 0; i < kRowCount; ++i) {
@@ -172,7 +188,7 @@ class Products<Tile, Precision::kF32, kSquared> {  // FMAs; 8 × 16 threads
     }
   }
   __device__ __forceinline__ int row(int i) const {
-    return first_row_ + i / kRun * (8 * kRun) + i % kRun;
+    return first_row_ + i / 4 * (4 * kThreadRows) + i % 4;
   }
   __device__ __forceinline__ int column(int j) const { return first_column_ + j / 4 * 64 + j % 4; }
   __device__ __forceinline__ float& at(int i, int j) { return sums_[i][j]; }
@@ -185,12 +201,10 @@ class Products<Tile, Precision::kF32, kSquared> {  // FMAs; 8 × 16 threads
       float a[kRowCount];
       float b[kColumnCount];
 #pragma unroll
-      for (int i = 0; i < kRowCount; i += kRun) {
-        read<kRun>(grad, (k + kk) * kGradPitch + row(i), a + i);
-      }
+      for (int i = 0; i < kRowCount; i += 4) read(grad, (k + kk) * kGradPitch + row(i), a + i);
 #pragma unroll
       for (int j = 0; j < kColumnCount; j += 4) {
-        read<4>(input, (k + kk) * kInputPitch + column(j), b + j);
+        read(input, (k + kk) * kInputPitch + column(j), b + j);
       }
 #pragma unroll
       for (int i = 0; i < kRowCount; ++i) {
@@ -201,18 +215,12 @@ class Products<Tile, Precision::kF32, kSquared> {  // FMAs; 8 × 16 threads
   }
 
  private:
-  template <int kCount>
   __device__ __forceinline__ static void read(SharedArray<float> from, int at, float* to) {
-    if constexpr (kCount == 4) {
-      const float4 four = load4(from, at);
-      to[0] = operand<kSquared>(four.x);
-      to[1] = operand<kSquared>(four.y);
-      to[2] = operand<kSquared>(four.z);
-      to[3] = operand<kSquared>(four.w);
-    } else {
-#pragma unroll
-      for (int e = 0; e < kCount; ++e) to[e] = operand<kSquared>(from[at + e]);
-    }
+    const float4 four = load4(from, at);
+    to[0] = operand<kSquared>(four.x);
+    to[1] = operand<kSquared>(four.y);
+    to[2] = operand<kSquared>(four.z);
+    to[3] = operand<kSquared>(four.w);
   }
 
   int first_row_, first_column_;
@@ -243,7 +251,7 @@ __device__ __forceinline__ int tile_of(const TileProblem& problem, int* row_tile
 template <typename Tile>
 class Stager {
  public:
-  static constexpr int kThreads = TilePolicy::kThreads, kDepth = TilePolicy::kDepth;
+  static constexpr int kThreads = threads_of<Tile>(), kDepth = TilePolicy::kDepth;
   static constexpr int kGradPitch = Tile::kRows + TilePolicy::kPad;
   static constexpr int kInputPitch = Tile::kColumns + TilePolicy::kPad;
   static constexpr int kStageFloats = kDepth * (kGradPitch + kInputPitch);
@@ -433,7 +441,7 @@ struct SquareSums {
 };
 
 template <typename Tile, Precision kPrecision, bool kSquared>
-__global__ void __launch_bounds__(TilePolicy::kThreads, Tile::kBlocks)
+__global__ void __launch_bounds__(threads_of<Tile>(), Tile::kBlocks)
     contraction_tile(const TileProblem problem) {
   constexpr int kDepth = TilePolicy::kDepth, kStages = TilePolicy::kStages;
   using Share = Products<Tile, kPrecision, kSquared>;
@@ -511,8 +519,10 @@ void launch_tile(Backend& backend, TileProblem problem) {
   // Rows of a split are counted in int.
   const std::int64_t most_samples =
       ((std::int64_t{1} << 30U) - 8 * TilePolicy::kDepth) / problem.padded_positions;
-  const std::int64_t wanted = count_splits(backend, problem.tiles(), Tile::kBlocks, problem.batch,
-                                           TilePolicy::kLeastSamples);
+  const std::int64_t least_samples =
+      std::max(TilePolicy::kLeastPositions / problem.padded_positions, 1);
+  const std::int64_t wanted =
+      count_splits(backend, problem.tiles(), Tile::kBlocks, problem.batch, least_samples);
   problem.samples_per_split =
       std::min<std::int64_t>((problem.batch + wanted - 1) / wanted, most_samples);
   const std::int64_t splits =
@@ -526,7 +536,7 @@ void launch_tile(Backend& backend, TileProblem problem) {
         blocks * Tile::kRows * Tile::kColumns * static_cast<std::int64_t>(sizeof(double))));
   }
   launch("contraction_tile", backend.stream(),
-         {dim3(static_cast<unsigned>(blocks)), dim3(TilePolicy::kThreads),
+         {dim3(static_cast<unsigned>(blocks)), dim3(threads_of<Tile>()),
           sizeof(float) * TilePolicy::kStages * Stager<Tile>::kStageFloats},
          contraction_tile<Tile, kPrecision, kSquared>, problem);
   if (splits > 1) add_partial_tiles(backend, problem, Tile::kRows, Tile::kColumns);
@@ -544,12 +554,16 @@ double tile_cost(const TileProblem& problem) {
 
 template <Precision kPrecision, bool kSquared>
 void launch_cheapest(Backend& backend, const TileProblem& problem) {
+  const double huge = tile_cost<HugeTile>(problem);
   const double large = tile_cost<LargeTile>(problem);
   const double small = tile_cost<SmallTile>(problem);
   const double narrow = tile_cost<NarrowTile>(problem);
-  if (large <= small && large <= narrow) {
+  const double cheapest = std::min({huge, large, small, narrow});
+  if (cheapest == huge) {
+    launch_tile<HugeTile, kPrecision, kSquared>(backend, problem);
+  } else if (cheapest == large) {
     launch_tile<LargeTile, kPrecision, kSquared>(backend, problem);
-  } else if (small <= narrow) {
+  } else if (cheapest == small) {
     launch_tile<SmallTile, kPrecision, kSquared>(backend, problem);
   } else {
     launch_tile<NarrowTile, kPrecision, kSquared>(backend, problem);

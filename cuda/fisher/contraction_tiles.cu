@@ -1,7 +1,6 @@
 // Convolution and linear on sequences: the tile kernel of contraction_tile.cuh over whole samples,
 // and what its launches share.
 #include <algorithm>
-#include <limits>
 
 #include "fisher/contraction.h"
 #include "fisher/contraction_tile.cuh"
@@ -22,6 +21,7 @@ __global__ void add_tiles(const TileProblem problem, int tile_rows, int tile_col
     const std::int64_t group = tile / problem.row_tiles;
     if (j >= problem.columns || o >= problem.group_out) continue;
     double sum = 0.0;
+#pragma unroll 8
     for (int split = 0; split < problem.splits; ++split) sum += problem.partial[split * count + e];
     const int tap = problem.by_group_in.quotient(j);
     const std::int64_t weight =

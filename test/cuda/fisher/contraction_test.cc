@@ -84,6 +84,7 @@ const ContractionCase kKernels[] = {
     {.batch = 9, .in = 5, .out = 12, .pad_top = 1, .pad_left = 1},
     {.batch = 17, .in = 8, .out = 32, .height = 4, .width = 3, .pad_top = 1},
     {.batch = 5, .in = 14, .out = 63, .height = 3, .width = 3, .pad_top = 1, .pad_left = 1},
+    sequence(6, 121, 126, 5),
     vectors(300, 33, 17),
     {.batch = 21, .in = 34, .out = 34, .height = 4, .width = 5, .pad_left = 1, .groups = 34}};
 
