@@ -7,8 +7,10 @@
 // Precision:  exponentials and sums in f64; p − 1 from the other classes' probabilities.
 // Workspace:  16 bytes a position; probabilities: parts of at most 64 MiB.
 // Deterministic: yes. A sample's positions are added on the host, in their order.
-// Bound by memory for one class's exponential costs less than its load where f64 is fast; on GPUs
-// with few f64 units by those.
+// Bound by the f64 units, as an exponential takes tens of their instructions, and by memory where
+// rows are too long for the caches.
+#include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "common/parts.h"
@@ -133,12 +135,17 @@ std::int64_t bytes_of(std::int64_t count) {
 
 // What comes back for every position, in one copy: the losses, then the predictions.
 struct PositionResults {
-  explicit PositionResults(std::int64_t count)
-      : losses(static_cast<std::size_t>(count + (count + 1) / 2)) {}
-  [[nodiscard]] std::int32_t prediction(std::int64_t i, std::int64_t count) const {
-    return reinterpret_cast<const std::int32_t*>(losses.data() + count)[i];
+  PositionResults(Backend& backend, const double* from, std::int64_t positions)
+      : losses(static_cast<std::size_t>(positions)), predictions(losses.size()) {
+    const std::int64_t bytes = bytes_of<double>(positions) + bytes_of<std::int32_t>(positions);
+    std::vector<std::byte> both(static_cast<std::size_t>(bytes));
+    backend.to_host(both.data(), from, bytes);
+    const std::size_t split = losses.size() * sizeof(double);
+    std::memcpy(losses.data(), both.data(), split);
+    std::memcpy(predictions.data(), both.data() + split, both.size() - split);
   }
   std::vector<double> losses;
+  std::vector<std::int32_t> predictions;
 };
 
 }  // namespace
@@ -149,6 +156,7 @@ PredictionCounts cross_entropy(Backend& backend, const LogitsShape& shape, const
   check_temperature(temperature);
   check_labels(shape, labels);
   const std::int64_t positions = shape.batch * shape.positions;
+  std::fill_n(per_sample_loss, shape.batch, 0.0);
   if (positions == 0) return {};
   std::byte* const memory =
       backend.scratch(bytes_of<double>(positions) + 2 * bytes_of<std::int32_t>(positions));
@@ -159,22 +167,15 @@ PredictionCounts cross_entropy(Backend& backend, const LogitsShape& shape, const
   launch_rows("position_losses", backend.stream(), positions, shape.classes,
               position_losses<Team::kWarp>, position_losses<Team::kBlock>, logits, device_labels,
               positions, shape.classes, 1 / temperature, losses, classes);
-  PositionResults results(positions);
-  backend.to_host(results.losses.data(), losses,
-                  bytes_of<double>(positions) + bytes_of<std::int32_t>(positions));
+  const PositionResults results(backend, losses, positions);
 
   PredictionCounts counts;
-  for (std::int64_t n = 0; n < shape.batch; ++n) {
-    per_sample_loss[n] = 0;
-    for (std::int64_t i = n * shape.positions; i < (n + 1) * shape.positions; ++i) {
-      const std::int32_t label = labels[static_cast<std::size_t>(i)];
-      const std::int32_t prediction = results.prediction(i, positions);
-      if (predictions != nullptr) predictions[i] = prediction;
-      if (label == kNotCounted) continue;
-      per_sample_loss[n] += results.losses[static_cast<std::size_t>(i)];
-      ++counts.counted;
-      counts.correct += prediction == label ? 1 : 0;
-    }
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (predictions != nullptr) predictions[i] = results.predictions[i];
+    if (labels[i] == kNotCounted) continue;
+    per_sample_loss[static_cast<std::int64_t>(i) / shape.positions] += results.losses[i];
+    ++counts.counted;
+    counts.correct += results.predictions[i] == labels[i] ? 1 : 0;
   }
   for (std::int64_t n = 0; n < shape.batch; ++n) {
     FM_CHECK(std::isfinite(per_sample_loss[n]), NON_FINITE, "Expected a finite loss for sample ", n,
