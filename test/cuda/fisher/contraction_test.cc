@@ -85,7 +85,10 @@ const ContractionCase kKernels[] = {
     {.batch = 17, .in = 8, .out = 32, .height = 4, .width = 3, .pad_top = 1},
     {.batch = 5, .in = 14, .out = 63, .height = 3, .width = 3, .pad_top = 1, .pad_left = 1},
     sequence(6, 121, 126, 5),
+    sequence(17, 8, 6, 70),
+    {.batch = 5, .in = 6, .out = 18, .height = 16, .width = 16, .pad_top = 1, .pad_left = 1},
     vectors(300, 33, 17),
+    vectors(1100, 5, 3),
     {.batch = 21, .in = 34, .out = 34, .height = 4, .width = 5, .pad_left = 1, .groups = 34}};
 
 }  // namespace
