@@ -50,8 +50,9 @@ class BenchNetwork {
       : BenchNetwork(graph_text(arguments), arguments.count("batch", 64),
                      static_cast<std::uint64_t>(arguments.integer("seed", 0))) {}
 
-  BenchNetwork(const std::string& graph_json, std::int64_t batch_samples, std::uint64_t seed)
-      : samples(batch_samples), network(graph_json, {}) {
+  BenchNetwork(const std::string& graph_json, std::int64_t batch_samples, std::uint64_t seed,
+               const NetworkOptions& options = {})
+      : samples(batch_samples), network(graph_json, options) {
     // Streams of one seed stay apart from those of the next.
     std::uint64_t stream = (seed << 20U) + 10;
     for (const Parameter& parameter : network.graph().parameters()) {
