@@ -66,7 +66,7 @@ __device__ __forceinline__ void load_source(const ConvWeights& p, const DepthPla
   constexpr int kStep = Tile::kThreads / kLanes;
   const int thread = static_cast<int>(threadIdx.x);
   const int first_channel = static_cast<int>(blockIdx.z) * p.source_per_group;
-#pragma unroll
+#pragma unroll 2
   for (int i = 0; i < Tile::kDepth / kStep; ++i) {
     const int k = thread / kLanes + i * kStep;
     const SourcePlace at = source_place(p, depth, first_channel, first + k, end);
@@ -86,7 +86,7 @@ __device__ __forceinline__ void load_grad(const ConvWeights& p, SharedArray<floa
   constexpr int kLanes = Tile::kColumns / kWidth;
   constexpr int kPieces = Tile::kDepth * kLanes;
   const int first_channel = static_cast<int>(blockIdx.z) * p.grad_per_group;
-#pragma unroll
+#pragma unroll 2
   for (int i = 0; i < (kPieces + Tile::kThreads - 1) / Tile::kThreads; ++i) {
     const int piece = static_cast<int>(threadIdx.x) + i * Tile::kThreads;
     if (kPieces % Tile::kThreads != 0 && piece >= kPieces) break;
