@@ -115,22 +115,14 @@ void map_broadcast(const char* name, cudaStream_t stream, BroadcastDims dims,
 
 // The gradient of a repeated operand: the sum of what passes to it.
 template <typename Apply>
-struct BroadcastSum {
-  using State = double;
+struct BroadcastSum : SumInto {
   BroadcastOperands operands;
   const float* g;
-  float* gradient;
-  bool add;
 
-  __device__ __forceinline__ static double identity() { return 0.0; }
-  __device__ __forceinline__ static double combine(double a, double b) { return a + b; }
   __device__ __forceinline__ double term(const std::int64_t (&offset)[kBroadcastLanes],
                                          std::int64_t /*result*/) const {
     return Apply::apply(g[offset[kOutputLane]], operands.x[0][offset[0]], operands.x[1][offset[1]],
                         operands.x[2][offset[2]]);
-  }
-  __device__ __forceinline__ void finish(std::int64_t result, double sum) const {
-    gradient[result] = static_cast<float>(add ? static_cast<double>(gradient[result]) + sum : sum);
   }
 };
 
@@ -197,8 +189,8 @@ class BroadcastOp : public Kernel {
         map_broadcast<Apply>("broadcast_pass", context_.stream, dims, operands_of(io), g, gradient,
                              add);
       } else {
-        fold_lane("broadcast_sum", context_, BroadcastSum<Apply>{operands_of(io), g, gradient, add},
-                  dims, kK);
+        fold_lane("broadcast_sum", context_,
+                  BroadcastSum<Apply>{{gradient, add}, operands_of(io), g}, dims, kK);
       }
     }
   }

@@ -10,21 +10,12 @@ namespace {
 constexpr std::size_t kInput = 0;
 
 // The terms are the output's gradient at the walk's last lane.
-struct RepeatSum {
-  using State = double;
+struct RepeatSum : SumInto {
   const float* grad_output;
-  float* grad_input;
-  bool add;
 
-  __device__ __forceinline__ static double identity() { return 0.0; }
-  __device__ __forceinline__ static double combine(double a, double b) { return a + b; }
   __device__ __forceinline__ double term(const std::int64_t (&offset)[kBroadcastLanes],
                                          std::int64_t /*result*/) const {
     return grad_output[offset[kOutputLane]];
-  }
-  __device__ __forceinline__ void finish(std::int64_t result, double sum) const {
-    const auto value = static_cast<float>(sum);
-    grad_input[result] = add ? grad_input[result] + value : value;
   }
 };
 
@@ -54,7 +45,7 @@ class Expand : public Kernel {
       dim.stride[kInput] = axis.from;
       dim.stride[kOutputLane] = axis.to;
     }
-    fold_lane("repeat_sum", context_, RepeatSum{grad_output, grad_input, io.accumulate[0]}, dims,
+    fold_lane("repeat_sum", context_, RepeatSum{{grad_input, io.accumulate[0]}, grad_output}, dims,
               kInput);
   }
 

@@ -3,12 +3,14 @@
 // folds. A fold is
 //   struct F {
 //     using State;                                             // up to 16 bytes
+//     using Last;                                              // F, or a base without term()
 //     static State identity();
 //     static State combine(State a, State b);
 //     State term(const std::int64_t (&offset)[4], std::int64_t result) const;
 //     void finish(std::int64_t result, State state) const;     // writes
 //   };
 // where offset are the places of the walk's four lanes for one value of result `result`.
+// Folds that share a Last share the kernel that combines slices.
 // Shapes:     kept and repeated walks, core/broadcast.h; results lie one after the other.
 // Workspace:  the backend's scratch, one State for every result and slice, where the values are cut
 //             into slices for want of results to keep the device busy.
@@ -149,14 +151,14 @@ __global__ void __launch_bounds__(FoldTuning::kThreads)
 }
 
 // The slices of every result.
-template <typename Fold>
+template <typename Last>
 __global__ void __launch_bounds__(FoldTuning::kThreads)
-    fold_partials(const __grid_constant__ Fold fold, FoldBlock block,
-                  const typename Fold::State* partials) {
-  fold_slice<Fold>(
+    fold_partials(const __grid_constant__ Last fold, FoldBlock block,
+                  const typename Last::State* partials) {
+  fold_slice<Last>(
       block, 0,
       [&](std::int64_t result, std::int64_t i) { return partials[i * block.kept + result]; },
-      [&](std::int64_t result, typename Fold::State state) { fold.finish(result, state); });
+      [&](std::int64_t result, typename Last::State state) { fold.finish(result, state); });
 }
 
 [[nodiscard]] inline LaunchShape fold_shape(const FoldBlock& block) {
@@ -165,6 +167,20 @@ __global__ void __launch_bounds__(FoldTuning::kThreads)
                static_cast<unsigned>(block.slices)),
           dim3(FoldTuning::kThreads), 0};
 }
+
+// A sum in f64 that is written, or added, in f32.
+struct SumInto {
+  using State = double;
+  using Last = SumInto;
+  float* to;
+  bool add;
+
+  __device__ __forceinline__ static double identity() { return 0.0; }
+  __device__ __forceinline__ static double combine(double a, double b) { return a + b; }
+  __device__ __forceinline__ void finish(std::int64_t result, double sum) const {
+    to[result] = static_cast<float>(add ? static_cast<double>(to[result]) + sum : sum);
+  }
+};
 
 // Folds over the dims along which `lane` is repeated. Takes the backend's scratch.
 template <typename Fold>
@@ -188,8 +204,8 @@ void fold_lane(const char* name, const KernelContext& context, const Fold& fold,
   FoldBlock rest = fold_block(block.kept, block.slices, true);
   rest.slices = 1;
   rest.slice_terms = rest.terms;
-  launch("fold_partials", context.stream, fold_shape(rest), fold_partials<Fold>, fold, rest,
-         partials);
+  launch("fold_partials", context.stream, fold_shape(rest), fold_partials<typename Fold::Last>,
+         static_cast<const typename Fold::Last&>(fold), rest, partials);
 }
 
 }  // namespace fishermask::cuda

@@ -65,6 +65,7 @@ struct Extreme {
 template <typename R>
 struct ValueFold : R {
   using State = typename R::State;
+  using Last = ValueFold;
   const float* x;
   float* y;
   double terms;
@@ -81,6 +82,7 @@ struct ValueFold : R {
 // The sum of e^(x − most). Nothing but −inf, an inf or a NaN: the largest is the result.
 template <typename T>
 struct LogSumFold : DoubleSum {
+  using Last = LogSumFold;
   const float* x;
   const float* most;
   T* y;
@@ -100,6 +102,7 @@ struct LogSumFold : DoubleSum {
 // Where the first value stands that is the result.
 struct FirstFold {
   using State = std::int64_t;
+  using Last = FirstFold;
   const float* x;
   const float* y;
   std::int64_t* first;
@@ -125,6 +128,7 @@ struct Factors {
 };
 struct FactorsFold {
   using State = Factors;
+  using Last = FactorsFold;
   const float* x;
   Factors* factors;
 
