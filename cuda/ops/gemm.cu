@@ -61,8 +61,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
   using Types = GemmTypes<Tile, kTransposeA, kTransposeB, kPrecision>;
   using A = typename Types::A;
   using B = typename Types::B;
-  constexpr int kStages = Types::kStages;
-  FM_DYNAMIC_SHARED(float, shared, 0, kStages* Types::kStageFloats);
+  FM_DYNAMIC_SHARED(float, shared, 0, Types::kStages* Types::kStageFloats);
   const GemmCall& call = work.call;
   const int m = static_cast<int>(call.m);
   const int n = static_cast<int>(call.n);
@@ -79,33 +78,23 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
     const int first = static_cast<int>(split) * work.stages_per_split;
     const int last = std::min(work.stages, first + work.stages_per_split);
 
-    const auto begin_stage = [&](int stage, int slot) {
-      if (stage < last) {
-        const int term = call.terms == 1 ? 0 : stage / work.stages_per_term;
-        const int depth = (stage - term * work.stages_per_term) * kGemmDepth;
-        const StoredMatrix a = matrix_of(call, call.a, item, term, m, k);
-        const StoredMatrix b = matrix_of(call, call.b, item, term, k, n);
-        const SharedArray<float> to = shared.from(slot * Types::kStageFloats);
-        begin_copy<A, Tile::kThreads>(to, a, aligned_for_16_bytes(a), row, depth);
-        begin_copy<B, Tile::kThreads>(to.from(A::kFloats), b, aligned_for_16_bytes(b), column,
-                                      depth);
-      }
-      cp_async_commit();
+    const auto begin = [&](int stage, SharedArray<float> to) {
+      const int term = call.terms == 1 ? 0 : stage / work.stages_per_term;
+      const int depth = (stage - term * work.stages_per_term) * kGemmDepth;
+      const StoredMatrix a = matrix_of(call, call.a, item, term, m, k);
+      const StoredMatrix b = matrix_of(call, call.b, item, term, k, n);
+      begin_copy<A, Tile::kThreads>(to, a, aligned_for_16_bytes(a), row, depth);
+      begin_copy<B, Tile::kThreads>(to.from(A::kFloats), b, aligned_for_16_bytes(b), column, depth);
     };
 
     sums.clear();
-    for (int ahead = 0; ahead < kStages - 1; ++ahead) begin_stage(first + ahead, ahead);
-    int slot = 0;
+    StageRing<Types::kStages, Types::kStageFloats, decltype(begin)> ring(shared, first, last,
+                                                                         begin);
     for (int stage = first; stage < last; ++stage) {
-      cp_async_wait<kStages - 2>();
-      __syncthreads();  // the stage is there, and the slot of the next copy has been read
-      begin_stage(stage + kStages - 1, slot == 0 ? kStages - 1 : slot - 1);
-      const SharedArray<float> from = shared.from(slot * Types::kStageFloats);
+      const SharedArray<float> from = ring.next();
       sums.add(from, from.from(A::kFloats));
-      slot = slot + 1 == kStages ? 0 : slot + 1;
     }
-    cp_async_wait<0>();
-    __syncthreads();
+    ring.finish();
 
     float* const partial = work.partial == nullptr
                                ? nullptr

@@ -84,6 +84,48 @@ __device__ __forceinline__ void begin_copy(SharedArray<float> to, const StoredMa
       Staged::kDeep ? first_k : first_outer);
 }
 
+// A ring of kStages stages in shared memory: while one is read, kStages − 1 are on their way.
+// begin(stage, to) starts the copies of a stage.
+template <int kStages, int kStageFloats, typename Begin>
+class StageRing {
+ public:
+  __device__ __forceinline__ StageRing(SharedArray<float> memory, int first, int last,
+                                       const Begin& begin)
+      : memory_(memory), coming_(first), last_(last), begin_(begin) {
+#pragma unroll
+    for (int slot = 0; slot < kStages - 1; ++slot) begin_next(slot);
+  }
+
+  // The stage after the last one; the whole block calls it. What the block wrote to shared memory
+  // before can be read then.
+  __device__ __forceinline__ SharedArray<float> next() {
+    cp_async_wait<kStages - 2>();
+    __syncthreads();  // this stage is there, and the slot before it has been read
+    begin_next(slot_ == 0 ? kStages - 1 : slot_ - 1);
+    const SharedArray<float> stage = memory_.from(slot_ * kStageFloats);
+    slot_ = slot_ + 1 == kStages ? 0 : slot_ + 1;
+    return stage;
+  }
+
+  // No copy is on its way, and no thread reads a stage.
+  __device__ __forceinline__ void finish() {
+    cp_async_wait<0>();
+    __syncthreads();
+  }
+
+ private:
+  __device__ __forceinline__ void begin_next(int slot) {
+    if (coming_ < last_) begin_(coming_++, memory_.from(slot * kStageFloats));
+    cp_async_commit();
+  }
+
+  SharedArray<float> memory_;
+  int coming_;
+  int last_;
+  int slot_ = 0;
+  const Begin& begin_;
+};
+
 // FFMA: each thread of kThreadRows × kThreadColumns sums kRows/kThreadRows ×
 // kColumns/kThreadColumns values. A warp is 4 × 8 threads.
 template <typename Tile, typename A, typename B>
@@ -106,7 +148,7 @@ class PlainSums {
   }
 
   __device__ __forceinline__ void add(SharedArray<float> a, SharedArray<float> b) {
-#pragma unroll
+#pragma unroll kUnrolled
     for (int k = 0; k < kGemmDepth; k += 4) {
       float right[4][kJ];
       load<B, kJ, Tile::kThreadColumns>(b, column_, k, right);
@@ -131,15 +173,20 @@ class PlainSums {
     }
   }
 
-  // body(row, column, sum), within the tile.
+  // body(row, column, sum), within the tile; a body may take the sum by reference.
   template <typename Body>
-  __device__ __forceinline__ void for_each(const Body& body) const {
+  __device__ __forceinline__ void for_each(const Body& body) {
+    for_each_with(*this, [&](int row, int column, float& sum, float) { body(row, column, sum); });
+  }
+  // body(row, column, sum, other's sum).
+  template <typename Body>
+  __device__ __forceinline__ void for_each_with(PlainSums& other, const Body& body) {
 #pragma unroll
     for (int i = 0; i < kI; ++i) {
 #pragma unroll
       for (int j = 0; j < kJ; ++j) {
         body(outer_at<A, Tile::kThreadRows>(row_, i), outer_at<B, Tile::kThreadColumns>(column_, j),
-             sums_[i][j]);
+             sums_[i][j], other.sums_[i][j]);
       }
     }
   }
@@ -147,6 +194,8 @@ class PlainSums {
  private:
   static constexpr int kI = Tile::kRows / Tile::kThreadRows;
   static constexpr int kJ = Tile::kColumns / Tile::kThreadColumns;
+  // Two deep operands: unrolled, the loads of the next step would not fit the registers.
+  static constexpr int kUnrolled = A::kDeep && B::kDeep ? 1 : kGemmDepth / 4;
 
   __device__ __forceinline__ static void add_row(float left, const float (&right)[kJ],
                                                  float (&sums)[kJ]) {
@@ -261,14 +310,19 @@ class TensorSums {
   }
 
   template <typename Body>
-  __device__ __forceinline__ void for_each(const Body& body) const {
+  __device__ __forceinline__ void for_each(const Body& body) {
+    for_each_with(*this, [&](int row, int column, float& sum, float) { body(row, column, sum); });
+  }
+  template <typename Body>
+  __device__ __forceinline__ void for_each_with(TensorSums& other, const Body& body) {
 #pragma unroll
     for (int i = 0; i < kI; ++i) {
 #pragma unroll
       for (int j = 0; j < kJ; ++j) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          body(row_ + i * 16 + g_ + e / 2 * 8, column_ + j * 8 + t_ * 2 + e % 2, sums_[i][j][e]);
+          body(row_ + i * 16 + g_ + e / 2 * 8, column_ + j * 8 + t_ * 2 + e % 2, sums_[i][j][e],
+               other.sums_[i][j][e]);
         }
       }
     }
