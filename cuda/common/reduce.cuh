@@ -152,7 +152,8 @@ __device__ __forceinline__ T team_sum(T value) {
   return team_reduce<kTeam, Sum<T>>(value);
 }
 
-// Launches the warps' or the blocks' version of a kernel over rows of `width`.
+// Launches the warps' or the blocks' version of a kernel over rows of `width`. Both are declared
+// with __launch_bounds__(TeamTuning::kMostThreads), so that the largest block has registers.
 template <typename... Parameters, typename... Arguments>
 void launch_rows(const char* name, cudaStream_t stream, std::int64_t rows, std::int64_t width,
                  void (*warps)(Parameters...), void (*blocks)(Parameters...),

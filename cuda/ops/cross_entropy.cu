@@ -2,13 +2,12 @@
 // are.
 // Shapes:     logits (N · positions, C) on the device, C up to the largest vocabularies; labels,
 //             scales, losses, predictions and probabilities on the host.
-// A warp (C ≤ 1024) or a block takes one position. It reads its logits two (loss) or three times
-// (seeds); after the first time they come from the caches.
-// Precision:  exponentials and sums in f64; p − 1 from the other classes' probabilities.
-// Workspace:  16 bytes a position; probabilities: parts of at most 64 MiB.
-// Deterministic: yes. A sample's positions are added on the host, in their order.
-// Bound by the f64 units, as an exponential takes tens of their instructions, and by memory where
-// rows are too long for the caches.
+// A warp (C ≤ 1024) or a block takes one position, and reads its logits once (loss) or twice
+// (seeds): the largest and the sum are found together (Milakov, Gimelshein, "Online normalizer
+// calculation for softmax", arXiv:1805.02867). Precision:  exponentials and sums in f64; p − 1 from
+// the other classes' probabilities. Workspace:  16 bytes a position; probabilities: parts of at
+// most 64 MiB. Deterministic: yes. A sample's positions are added on the host, in their order.
+// Bound by the f64 units: an exponential takes tens of their instructions.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -40,32 +39,75 @@ __device__ __forceinline__ double exponential(float z, float top, double inverse
   return exp((static_cast<double>(z) - static_cast<double>(top)) * inverse);
 }
 
-// Σ e^((z[c] − top)/T) over all classes but one (−1: over all).
+// What one reading of a position's logits finds: the largest, and Σ e^((z[c] − top)/T) over all
+// classes but `left_out` (−1: over all).
+struct Reading {
+  Located top;
+  double others;
+};
+
+// A thread keeps the sum of what it has read at its own largest logit so far, and takes the values
+// kAhead at a time, so that it seldom has to scale the sum anew.
+constexpr int kAhead = 4;  // not measured on a GPU
+
 template <Team kTeam>
-__device__ __forceinline__ double exponentials_without(int left_out, const float* z,
-                                                       std::int64_t classes, float top,
-                                                       double inverse) {
-  double sum = 0;
-  for (std::int64_t c = team_rank<kTeam>(); c < classes; c += team_size<kTeam>()) {
-    if (c != left_out) sum += exponential(z[c], top, inverse);
+__device__ __forceinline__ Reading read_logits(const float* z, std::int64_t classes, int left_out,
+                                               double inverse) {
+  const std::int64_t size = team_size<kTeam>();
+  Located own = FirstMost::none();
+  double others = 0;
+  for (std::int64_t first = team_rank<kTeam>(); first < classes; first += kAhead * size) {
+    float values[kAhead];
+    Located most = own;
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const std::int64_t c = first + k * size;
+      values[k] = c < classes ? z[c] : 0.0F;
+      const Located next = {values[k], static_cast<int>(c)};
+      if (c < classes) most = FirstMost::join(most, next);
+    }
+    // A sum at −∞ is 0, or NaN.
+    if (most.value > own.value && own.value != -HUGE_VALF) {
+      others *= exponential(own.value, most.value, inverse);
+    }
+    own = most;
+    // Where all are −∞ so far: e^(−∞ − 0) = 0.
+    const float shift = own.value == -HUGE_VALF ? 0.0F : own.value;
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const std::int64_t c = first + k * size;
+      if (c < classes && c != left_out) others += exponential(values[k], shift, inverse);
+    }
   }
-  return team_sum<kTeam>(sum);
+  Located top = team_reduce<kTeam, FirstMost>(own);
+  if (own.value != -HUGE_VALF) others *= exponential(own.value, top.value, inverse);
+  others = team_sum<kTeam>(others);
+  const float start = z[0];
+  if (start != start) top = {start, 0};  // nothing is larger than NaN
+  return {top, others};
 }
 
-// T · (logsumexp(z/T) − z_y/T), shifted by the largest logit; log1p keeps a small loss's digits.
+// T · (logsumexp(z/T) − z_y/T), shifted by the largest logit. Where that is the label's, log1p
+// keeps a small loss's digits; elsewhere the loss is no smaller than T · log 2.
 template <Team kTeam>
-__global__ void position_losses(const float* logits, const std::int32_t* labels,
-                                std::int64_t positions, std::int64_t classes, double inverse,
-                                double* losses, std::int32_t* predictions) {
+__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+    position_losses(const float* logits, const std::int32_t* labels, std::int64_t positions,
+                    std::int64_t classes, double inverse, double* losses,
+                    std::int32_t* predictions) {
   for (std::int64_t i = first_row<kTeam>(); i < positions; i += row_step<kTeam>()) {
     const float* const z = logits + i * classes;
-    const Located top = largest_logit<kTeam>(z, classes);
     const int label = labels[i];
+    Located top;
     double loss = 0;
-    if (label != kNotCounted) {
-      const double others = exponentials_without<kTeam>(top.index, z, classes, top.value, inverse);
-      loss = log1p(others) / inverse +
-             (static_cast<double>(top.value) - static_cast<double>(z[label]));
+    if (label == kNotCounted) {
+      top = largest_logit<kTeam>(z, classes);
+    } else {
+      const Reading all = read_logits<kTeam>(z, classes, label, inverse);
+      top = all.top;
+      const double log_sum = label == top.index
+                                 ? log1p(all.others)
+                                 : log(all.others + exponential(z[label], top.value, inverse));
+      loss = log_sum / inverse + (static_cast<double>(top.value) - static_cast<double>(z[label]));
     }
     if (team_rank<kTeam>() == 0) {
       losses[i] = loss;
@@ -75,10 +117,10 @@ __global__ void position_losses(const float* logits, const std::int32_t* labels,
 }
 
 template <Team kTeam>
-__global__ void position_seeds(const float* logits, const std::int32_t* labels,
-                               const double* scales, std::int64_t positions, std::int64_t classes,
-                               std::int64_t positions_per_sample, double inverse,
-                               float* grad_logits) {
+__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+    position_seeds(const float* logits, const std::int32_t* labels, const double* scales,
+                   std::int64_t positions, std::int64_t classes, std::int64_t positions_per_sample,
+                   double inverse, float* grad_logits) {
   for (std::int64_t i = first_row<kTeam>(); i < positions; i += row_step<kTeam>()) {
     const float* const z = logits + i * classes;
     float* const grad = grad_logits + i * classes;
@@ -87,27 +129,26 @@ __global__ void position_seeds(const float* logits, const std::int32_t* labels,
       for (std::int64_t c = team_rank<kTeam>(); c < classes; c += team_size<kTeam>()) grad[c] = 0;
       continue;
     }
-    const float top = largest_logit<kTeam>(z, classes).value;
-    const double others = exponentials_without<kTeam>(label, z, classes, top, inverse);
+    const Reading all = read_logits<kTeam>(z, classes, label, inverse);
+    const float top = all.top.value;
     const double factor =
-        scales[i / positions_per_sample] / (exponential(z[label], top, inverse) + others);
+        scales[i / positions_per_sample] / (exponential(z[label], top, inverse) + all.others);
     for (std::int64_t c = team_rank<kTeam>(); c < classes; c += team_size<kTeam>()) {
-      const double share = c == label ? -others : exponential(z[c], top, inverse);
+      const double share = c == label ? -all.others : exponential(z[c], top, inverse);
       grad[c] = static_cast<float>(share * factor);
     }
   }
 }
 
 template <Team kTeam>
-__global__ void position_probabilities(const float* logits, std::int64_t positions,
-                                       std::int64_t classes, double inverse,
-                                       double* probabilities) {
+__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+    position_probabilities(const float* logits, std::int64_t positions, std::int64_t classes,
+                           double inverse, double* probabilities) {
   for (std::int64_t i = first_row<kTeam>(); i < positions; i += row_step<kTeam>()) {
     const float* const z = logits + i * classes;
-    const float top = largest_logit<kTeam>(z, classes).value;
-    const double sum = exponentials_without<kTeam>(-1, z, classes, top, inverse);
+    const Reading all = read_logits<kTeam>(z, classes, -1, inverse);
     for (std::int64_t c = team_rank<kTeam>(); c < classes; c += team_size<kTeam>()) {
-      probabilities[i * classes + c] = exponential(z[c], top, inverse) / sum;
+      probabilities[i * classes + c] = exponential(z[c], all.top.value, inverse) / all.others;
     }
   }
 }

@@ -64,8 +64,9 @@ __device__ __forceinline__ RowStatistics statistics_of_row(const float* x, const
 }
 
 template <Team kTeam>
-__global__ void norm_forward(const float* x, const float* weight, const float* bias, RowWidth z,
-                             RowStatistics* statistics, float* y) {
+__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+    norm_forward(const float* x, const float* weight, const float* bias, RowWidth z,
+                 RowStatistics* statistics, float* y) {
   for (std::int64_t r = first_row<kTeam>(); r < z.rows; r += row_step<kTeam>()) {
     const float* const from = x + r * z.width;
     const RowStatistics row = statistics_of_row<kTeam>(from, z);
@@ -83,8 +84,8 @@ __global__ void norm_forward(const float* x, const float* weight, const float* b
 
 // x̂ alone, with the statistics that forward kept.
 template <Team kTeam>
-__global__ void normalise_rows(const float* x, const RowStatistics* statistics, RowWidth z,
-                               float* y) {
+__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+    normalise_rows(const float* x, const RowStatistics* statistics, RowWidth z, float* y) {
   for (std::int64_t r = first_row<kTeam>(); r < z.rows; r += row_step<kTeam>()) {
     const Centre centre(statistics[r].mean);
     const auto inv_std = static_cast<float>(statistics[r].inv_std);
@@ -96,9 +97,9 @@ __global__ void normalise_rows(const float* x, const RowStatistics* statistics, 
 
 // inv_std · (g − Σ g/width − x̂ · Σ g·x̂/width) with g = grad_output · weight.
 template <Team kTeam>
-__global__ void norm_backward(const float* x, const float* grad_output, const float* weight,
-                              const RowStatistics* statistics, RowWidth z, float* grad_input,
-                              bool add) {
+__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+    norm_backward(const float* x, const float* grad_output, const float* weight,
+                  const RowStatistics* statistics, RowWidth z, float* grad_input, bool add) {
   const int rank = team_rank<kTeam>();
   const int size = team_size<kTeam>();
   const auto count = static_cast<double>(z.width);

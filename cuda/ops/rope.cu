@@ -25,7 +25,8 @@ struct RopePlan {
 
 // turn: 1 forward, −1 back.
 template <Team kTeam>
-__global__ void rotate_rows(const float* x, RopePlan z, float turn, bool add, float* y) {
+__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+    rotate_rows(const float* x, RopePlan z, float turn, bool add, float* y) {
   const int items_per_head = z.size - z.pairs;
   for (std::int64_t row = first_row<kTeam>(); row < z.rows; row += row_step<kTeam>()) {
     const std::int64_t angles = row % z.positions * z.pairs;

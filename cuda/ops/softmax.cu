@@ -15,7 +15,8 @@ namespace fishermask::cuda {
 namespace {
 
 template <Team kTeam, bool kLog>
-__global__ void softmax_rows(const float* x, float* y, std::int64_t rows, std::int64_t length) {
+__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+    softmax_rows(const float* x, float* y, std::int64_t rows, std::int64_t length) {
   const int rank = team_rank<kTeam>();
   const int size = team_size<kTeam>();
   for (std::int64_t row = first_row<kTeam>(); row < rows; row += row_step<kTeam>()) {
@@ -42,8 +43,9 @@ __global__ void softmax_rows(const float* x, float* y, std::int64_t rows, std::i
 }
 
 template <Team kTeam, bool kLog>
-__global__ void softmax_rows_backward(const float* y, const float* grad_output, float* grad_input,
-                                      std::int64_t rows, std::int64_t length, bool add) {
+__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+    softmax_rows_backward(const float* y, const float* grad_output, float* grad_input,
+                          std::int64_t rows, std::int64_t length, bool add) {
   const int rank = team_rank<kTeam>();
   const int size = team_size<kTeam>();
   for (std::int64_t row = first_row<kTeam>(); row < rows; row += row_step<kTeam>()) {
