@@ -143,16 +143,18 @@ template <typename Score>
   for (std::int64_t begin = 0; begin < tensor.elements; begin += kTileElements) {
     const std::int64_t left = tensor.elements - begin;
     const int width = left < kTileElements ? static_cast<int>(left) : kTileElements;
+    const bool side_by_side = width == tensor.elements;  // units and all: nothing to divide
 #pragma unroll 4
     for (int row = 0; row < width; ++row) {
       const int j = row * 32 + lane;
-      const int unit = j / width;
       Element element;
       float score = 0.0F;
-      if (unit < units) {
-        element = load_element<Score>(tensor, (first + unit) * tensor.elements + begin + j % width);
-        score = Score::of(arguments, element,
-                          tensor.first_unit + static_cast<std::uint64_t>(first + unit));
+      if (j < units * width) {
+        const std::int64_t unit = first + j / width;
+        const std::int64_t at =
+            side_by_side ? first * tensor.elements + j : unit * tensor.elements + begin + j % width;
+        element = load_element<Score>(tensor, at);
+        score = Score::of(arguments, element, tensor.first_unit + static_cast<std::uint64_t>(unit));
       }
       scratch[j + row] = __float_as_uint(score);
       const unsigned non_zero = __ballot_sync(kAllLanes, element.weight != 0.0F);

@@ -120,48 +120,9 @@ class Masking {
         request_(request),
         plan_(request.tensors),
         kernels_(scored_kernels(request.program)) {
-    const auto tensors = static_cast<std::int64_t>(plan_.tensors.size());
-    const auto instructions = static_cast<std::int64_t>(request.program.size());
-    // What the host reads in the end lies together.
-    Cutter result;
-    state_at_ = result.part<MaskState>(1);
-    counts_at_ = result.part<MaskCounts>(tensors);
-    keep_at_ = result.part<std::uint32_t>(plan_.words);
-    result_bytes_ = result.bytes();
-    result_ = backend.take(result.bytes(), "the keep-masks of a masking");
-
-    Cutter work;
-    const std::int64_t table = work.part<MaskTensor>(tensors);
-    const std::int64_t program = work.part<ScoreInstruction>(instructions);
-    const std::int64_t inside = work.part<std::uint32_t>(plan_.words);
-    const std::int64_t first = work.part<std::uint32_t>(plan_.strips);
-    const std::int64_t count = work.part<std::uint32_t>(plan_.strips);
-    const std::int64_t ties = work.part<std::uint32_t>(plan_.strips);
-    const std::int64_t histogram = work.part<Counter>(kDigitBuckets);
-    const std::int64_t sample = work.part<std::uint64_t>(kMostStrata * 32);
-    work_ = backend.take(work.bytes(), "the workspace of a masking");
-    // 32 bits count candidates.
-    const std::int64_t capacity =
-        std::min({plan_.units, kLeastCandidates + plan_.units / kCandidateDivisor,
-                  std::int64_t{0xFFFFFFFF}});
-    candidates_ = backend.take(capacity * static_cast<std::int64_t>(sizeof(std::uint32_t)),
-                               "the candidates of a masking");
-
-    workspace_.table = {at<MaskTensor>(work_, table), static_cast<int>(tensors), plan_.singles,
-                        plan_.strips};
-    workspace_.state = at<MaskState>(result_, state_at_);
-    workspace_.counts = at<MaskCounts>(result_, counts_at_);
-    workspace_.keep = at<std::uint32_t>(result_, keep_at_);
-    workspace_.inside = at<std::uint32_t>(work_, inside);
-    workspace_.candidates = at<std::uint32_t>(candidates_, 0);
-    workspace_.strip_first = at<std::uint32_t>(work_, first);
-    workspace_.strip_count = at<std::uint32_t>(work_, count);
-    workspace_.strip_ties = at<std::uint32_t>(work_, ties);
-    workspace_.histogram = at<Counter>(work_, histogram);
-    workspace_.sample = at<std::uint64_t>(work_, sample);
-    workspace_.capacity = capacity;
-    workspace_.words = plan_.words;
-    arguments_.instructions = at<ScoreInstruction>(work_, program);
+    take_result();
+    take_work();
+    take_candidates();
     fill();
   }
 
@@ -186,15 +147,65 @@ class Masking {
   }
 
  private:
+  // What the host reads in the end lies together.
+  void take_result() {
+    Cutter cut;
+    const std::int64_t state = cut.part<MaskState>(1);  // first
+    counts_at_ = cut.part<MaskCounts>(tensor_count());
+    keep_at_ = cut.part<std::uint32_t>(plan_.words);
+    result_bytes_ = cut.bytes();
+    result_ = backend_.take(cut.bytes(), "the keep-masks of a masking");
+    workspace_.state = at<MaskState>(result_, state);
+    workspace_.counts = at<MaskCounts>(result_, counts_at_);
+    workspace_.keep = at<std::uint32_t>(result_, keep_at_);
+  }
+
+  void take_work() {
+    Cutter cut;
+    const std::int64_t table = cut.part<MaskTensor>(tensor_count());
+    const std::int64_t program =
+        cut.part<ScoreInstruction>(static_cast<std::int64_t>(request_.program.size()));
+    const std::int64_t inside = cut.part<std::uint32_t>(plan_.words);
+    const std::int64_t first = cut.part<std::uint32_t>(plan_.strips);
+    const std::int64_t count = cut.part<std::uint32_t>(plan_.strips);
+    const std::int64_t ties = cut.part<std::uint32_t>(plan_.strips);
+    const std::int64_t histogram = cut.part<Counter>(kDigitBuckets);
+    const std::int64_t sample = cut.part<std::uint64_t>(kMostStrata * 32);
+    work_ = backend_.take(cut.bytes(), "the workspace of a masking");
+    table_ = at<MaskTensor>(work_, table);
+    program_ = at<ScoreInstruction>(work_, program);
+    workspace_.table = {table_, static_cast<int>(tensor_count()), plan_.singles, plan_.strips};
+    workspace_.inside = at<std::uint32_t>(work_, inside);
+    workspace_.strip_first = at<std::uint32_t>(work_, first);
+    workspace_.strip_count = at<std::uint32_t>(work_, count);
+    workspace_.strip_ties = at<std::uint32_t>(work_, ties);
+    workspace_.histogram = at<Counter>(work_, histogram);
+    workspace_.sample = at<std::uint64_t>(work_, sample);
+    workspace_.words = plan_.words;
+  }
+
+  void take_candidates() {
+    constexpr std::int64_t kMost = 0xFFFFFFFF;  // 32 bits count them
+    const std::int64_t capacity =
+        std::min({plan_.units, kLeastCandidates + plan_.units / kCandidateDivisor, kMost});
+    candidates_ = backend_.take(capacity * static_cast<std::int64_t>(sizeof(std::uint32_t)),
+                                "the candidates of a masking");
+    workspace_.candidates = at<std::uint32_t>(candidates_, 0);
+    workspace_.capacity = capacity;
+  }
+
   template <typename T>
   static T* at(const std::shared_ptr<std::byte>& memory, std::int64_t byte) {
     return reinterpret_cast<T*>(memory.get() + byte);
   }
+  [[nodiscard]] std::int64_t tensor_count() const {
+    return static_cast<std::int64_t>(plan_.tensors.size());
+  }
   [[nodiscard]] cudaStream_t stream() const { return backend_.stream(); }
 
   template <typename T>
-  void upload(const T* to, const T* from, std::size_t count) {
-    backend_.from_host(const_cast<T*>(to), from, static_cast<std::int64_t>(count * sizeof(T)));
+  void upload(T* to, const T* from, std::size_t count) {
+    backend_.from_host(to, from, static_cast<std::int64_t>(count * sizeof(T)));
   }
 
   void fill() {
@@ -207,8 +218,9 @@ class Masking {
         arguments_.constants[i] = request_.program[i].value;
       }
     }
-    upload(arguments_.instructions, request_.program.data(), request_.program.size());
-    upload(workspace_.table.tensors, plan_.tensors.data(), plan_.tensors.size());
+    arguments_.instructions = program_;
+    upload(program_, request_.program.data(), request_.program.size());
+    upload(table_, plan_.tensors.data(), plan_.tensors.size());
     FM_CUDA(
         cudaMemsetAsync(workspace_.counts, 0, plan_.tensors.size() * sizeof(MaskCounts), stream()));
     FM_CUDA(cudaMemsetAsync(workspace_.histogram, 0, kDigitBuckets * sizeof(Counter), stream()));
@@ -259,7 +271,7 @@ class Masking {
     std::memcpy(&value, host_.data() + byte, sizeof(T));
     return value;
   }
-  [[nodiscard]] MaskState state() const { return host_value<MaskState>(state_at_); }
+  [[nodiscard]] MaskState state() const { return host_value<MaskState>(0); }
   [[nodiscard]] MaskCounts counts(std::size_t tensor) const {
     return host_value<MaskCounts>(counts_at_ +
                                   static_cast<std::int64_t>(tensor * sizeof(MaskCounts)));
@@ -288,7 +300,9 @@ class Masking {
   ScoreArguments arguments_;
   MaskWorkspace workspace_;
   std::shared_ptr<std::byte> result_, work_, candidates_;
-  std::int64_t state_at_ = 0, counts_at_ = 0, keep_at_ = 0, result_bytes_ = 0;
+  MaskTensor* table_ = nullptr;
+  ScoreInstruction* program_ = nullptr;
+  std::int64_t counts_at_ = 0, keep_at_ = 0, result_bytes_ = 0;
   std::vector<std::byte> host_;
 };
 
