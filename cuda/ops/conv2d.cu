@@ -1,5 +1,6 @@
 // conv2d: y = x * W + b, as binding/ops/conv2d.cc; the products are conv_engine.h's.
 // Shapes:     x (N, H, W, I), W (O, I/groups, K_h, K_w), b (O,) optional, y (N, H', W', O).
+// Fused:      the residual sum and ReLU that follow.
 // Precision:  the products honour the context's; groups of at most 4 channels are always f32.
 // Workspace:  the packed weights of either direction; scratch for the weight gradient's splits.
 // Squares:    contraction form (weight), reduction form (bias).
@@ -19,8 +20,17 @@ class Conv2d : public Kernel {
     engine_.forget_weights();
     forward_seen_ = true;
     const TensorView bias = io.parameter("bias");
-    engine_.to_output(io.inputs[0].as<float>(), io.parameter("weight").as<float>(),
-                      bias ? bias.as<float>() : nullptr, io.outputs[0].as<float>(), false);
+    ConvEnding ending;
+    ending.bias = bias ? bias.as<float>() : nullptr;
+    ending.residual = epilogue_.add ? io.residual.as<float>() : nullptr;
+    ending.relu = epilogue_.relu;
+    engine_.to_output(io.inputs[0].as<float>(), io.parameter("weight").as<float>(), ending,
+                      io.outputs[0].as<float>());
+  }
+
+  [[nodiscard]] bool fuse(const Epilogue& epilogue) override {
+    epilogue_ = epilogue;
+    return true;
   }
 
   void backward(const NodeIo& io) override {
@@ -30,8 +40,8 @@ class Conv2d : public Kernel {
       // As several backward passes may follow one forward (a label each), the weights are packed
       // once; a kernel that only ever runs backward cannot tell when they change.
       if (!forward_seen_) engine_.forget_weights();
-      engine_.to_input(grad_output, io.parameter("weight").as<float>(), nullptr,
-                       io.grad_inputs[0].as<float>(), io.accumulate[0]);
+      engine_.to_input(grad_output, io.parameter("weight").as<float>(), {.add = io.accumulate[0]},
+                       io.grad_inputs[0].as<float>());
     }
     if (const TensorView grad_weight = io.grad_parameter("weight")) {
       engine_.add_weight_gradient(io.inputs[0].as<float>(), grad_output, grad_weight.as<float>());
@@ -65,6 +75,7 @@ class Conv2d : public Kernel {
 
   KernelContext context_;
   ConvEngine engine_;
+  Epilogue epilogue_;
   bool forward_seen_ = false;
 };
 

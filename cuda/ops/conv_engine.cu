@@ -95,7 +95,7 @@ void ConvEngine::plan(bool transposed, Direction& direction) const {
 void ConvEngine::forget_weights() { forward_.fresh = transposed_.fresh = false; }
 
 void ConvEngine::run(Direction& direction, bool transposed, const float* source,
-                     const float* weight, const float* bias, float* dest, bool add) {
+                     const float* weight, const ConvEnding& ending, float* dest) {
   if (direction.plans.empty()) plan(transposed, direction);
   if (!direction.packed) {
     direction.packed =
@@ -111,28 +111,29 @@ void ConvEngine::run(Direction& direction, bool transposed, const float* source,
     }
     ConvGather gather = plan.gather;
     // Nothing reaches these destinations: they stay as they are.
-    if (gather.depth == 0 && add && bias == nullptr) continue;
-    gather.source = source, gather.packed = packed, gather.bias = bias, gather.dest = dest;
-    gather.add = add;
+    const bool nothing = ending.bias == nullptr && ending.residual == nullptr && !ending.relu;
+    if (gather.depth == 0 && ending.add && nothing) continue;
+    gather.source = source, gather.packed = packed, gather.dest = dest;
+    gather.bias = ending.bias, gather.residual = ending.residual;
+    gather.add = ending.add, gather.relu = ending.relu;
     gather.vector_source = gather.source_per_group % 4 == 0 && aligned16(source);
     gather.vector_dest = gather.dest_per_group % 4 == 0 && aligned16(dest);
     if (direct_) {
       run_gather_direct(context_.stream, gather);
     } else {
-      run_gather(context_.stream, context_.precision, gather);
+      run_gather(*context_.backend, context_.precision, gather);
     }
   }
   direction.fresh = true;
 }
 
-void ConvEngine::to_output(const float* x, const float* weight, const float* bias, float* y,
-                           bool add) {
-  run(forward_, false, x, weight, bias, y, add);
+void ConvEngine::to_output(const float* x, const float* weight, const ConvEnding& ending,
+                           float* y) {
+  run(forward_, false, x, weight, ending, y);
 }
 
-void ConvEngine::to_input(const float* y, const float* weight, const float* bias, float* x,
-                          bool add) {
-  run(transposed_, true, y, weight, bias, x, add);
+void ConvEngine::to_input(const float* y, const float* weight, const ConvEnding& ending, float* x) {
+  run(transposed_, true, y, weight, ending, x);
 }
 
 void ConvEngine::add_weight_gradient(const float* x, const float* y, float* grad_weight) {

@@ -22,6 +22,14 @@ struct ConvShape {
   [[nodiscard]] std::int64_t out_positions() const { return window.rows.out * window.columns.out; }
 };
 
+// What follows the sum: + bias, + what was there, + residual, max(·, 0).
+struct ConvEnding {
+  const float* bias = nullptr;      // or null
+  const float* residual = nullptr;  // or null
+  bool add = false;
+  bool relu = false;
+};
+
 class ConvEngine {
  public:
   // False: sizes beyond 2^30 positions or a depth beyond 2^30.
@@ -31,10 +39,10 @@ class ConvEngine {
 
   // The weights may have changed: packed anew at the next use.
   void forget_weights();
-  // y = x * W + bias, or added to y. bias may be null.
-  void to_output(const float* x, const float* weight, const float* bias, float* y, bool add);
-  // x = y * Wᵀ + bias, or added to x.
-  void to_input(const float* y, const float* weight, const float* bias, float* x, bool add);
+  // y = x * W, then the ending.
+  void to_output(const float* x, const float* weight, const ConvEnding& ending, float* y);
+  // x = y * Wᵀ, then the ending.
+  void to_input(const float* y, const float* weight, const ConvEnding& ending, float* x);
   // grad_weight += x ⊗ y, summed over the batch.
   void add_weight_gradient(const float* x, const float* y, float* grad_weight);
 
@@ -59,7 +67,7 @@ class ConvEngine {
   [[nodiscard]] Plan plan_of(const GatherAxis& rows, const GatherAxis& columns,
                              bool transposed) const;
   void run(Direction& direction, bool transposed, const float* source, const float* weight,
-           const float* bias, float* dest, bool add);
+           const ConvEnding& ending, float* dest);
 
   ConvShape shape_;
   KernelContext context_;

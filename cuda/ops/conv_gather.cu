@@ -5,9 +5,13 @@
 // by cp.async, 16 bytes at a time where the channels of a group are a multiple of 4, else 4; what
 // lies in the padding or beyond the depth arrives as zeros. Three stages: two tiles are on their
 // way while one is multiplied (conv_tile.cuh).
+// Where positions and columns are too few to fill the device, the depth is split over blocks too;
+// a second launch adds the splits in order.
 // Shapes:     source (N, rows.source, columns.source, C), dest (N, rows.dest, columns.dest, D).
-// Workspace:  none here; the packed weights are the caller's.
-// Deterministic: yes: every destination is one thread's sum over the depth, in order.
+// Workspace:  where the depth is split, scratch: dest once per split. The packed weights are the
+//             caller's.
+// Deterministic: yes, on one kind of device: whether the depth is split follows from the sizes and
+//             the device's processors.
 // Bound by:   arithmetic where columns fill a tile; by memory for few channels.
 #include "common/launch.cuh"
 #include "ops/conv_gather.h"
@@ -16,7 +20,23 @@
 namespace fishermask::cuda {
 namespace {
 
+// Not measured on a GPU: no split where there are blocks for half of the processors; else as many
+// as fill them twice, and none so short that its partial sums cost more than its products.
+struct GatherSplitTuning {
+  static constexpr std::int64_t kBlocksPerProcessor = 2;
+  static constexpr std::int64_t kLeastDepth = 256;
+  static constexpr std::int64_t kMostPartial = std::int64_t{64} << 20;
+};
+
 constexpr int kOutside = -(1 << 29);  // a source position that no tap brings inside
+
+// z counts groups, then splits.
+__device__ __forceinline__ int group_of_block(const ConvGather& p) {
+  return static_cast<int>(blockIdx.z) % p.groups;
+}
+__device__ __forceinline__ int split_of_block(const ConvGather& p) {
+  return static_cast<int>(blockIdx.z) / p.groups;
+}
 
 // What the block knows of its 128 positions, in shared memory.
 struct RowPlaces {
@@ -24,6 +44,12 @@ struct RowPlaces {
   SharedArray<int> first;        // source position of the sample's first
   SharedArray<int> dest;         // destination position; -1: none
 };
+
+__device__ __forceinline__ int dest_of(const ConvGather& p, const GridPosition& at) {
+  return (at.sample * p.rows.dest + p.rows.dest_first + at.row * p.rows.dest_step) *
+             p.columns.dest +
+         p.columns.dest_first + at.column * p.columns.dest_step;
+}
 
 __device__ __forceinline__ void find_places(const ConvGather& p, const RowPlaces& places,
                                             int tile_rows) {
@@ -41,9 +67,7 @@ __device__ __forceinline__ void find_places(const ConvGather& p, const RowPlaces
   places.row[r] = at.row * p.rows.step;
   places.column[r] = at.column * p.columns.step;
   places.first[r] = at.sample * p.rows.source * p.columns.source;
-  places.dest[r] =
-      (at.sample * p.rows.dest + p.rows.dest_first + at.row * p.rows.dest_step) * p.columns.dest +
-      p.columns.dest_first + at.column * p.columns.dest_step;
+  places.dest[r] = dest_of(p, at);
 }
 
 // One place of the depth: which tap, and which channel of the group.
@@ -68,11 +92,11 @@ __device__ __forceinline__ void load_rows(const ConvGather& p, const RowPlaces& 
   constexpr int kRowStep = Tile::kThreads / kPieces;
   const int thread = static_cast<int>(threadIdx.x);
   const int piece = thread % kPieces * kWidth;
-  const int first_channel = static_cast<int>(blockIdx.z) * p.source_per_group;
+  const int first_channel = group_of_block(p) * p.source_per_group;
 #pragma unroll
   for (int sub = 0; sub < Tile::kDepth / 16; ++sub) {
     const DepthPlace at = depth_place(p, first_depth + sub * 16 + piece);
-#pragma unroll
+#pragma unroll 2
     for (int i = 0; i < Tile::kRows / kRowStep; ++i) {
       const int r = thread / kPieces + i * kRowStep;
       const int row = places.row[r] + at.row;
@@ -100,7 +124,7 @@ __device__ __forceinline__ void load_weights(const ConvGather& p, SharedArray<fl
   constexpr int kFours = Tile::kDepth * Tile::kColumns / 4;
   const int first_column = static_cast<int>(blockIdx.y) * Tile::kColumns;
   const float* const packed =
-      p.packed + std::int64_t{blockIdx.z} * p.packed_depth * p.packed_columns;
+      p.packed + std::int64_t{group_of_block(p)} * p.packed_depth * p.packed_columns;
 #pragma unroll
   for (int i = 0; i < (kFours + Tile::kThreads - 1) / Tile::kThreads; ++i) {
     const int four = static_cast<int>(threadIdx.x) + i * Tile::kThreads;
@@ -119,20 +143,18 @@ __device__ __forceinline__ void load_weights(const ConvGather& p, SharedArray<fl
   }
 }
 
+// What a destination becomes: + bias, + what it was, + residual, then max(·, 0).
+__device__ __forceinline__ float ended(const ConvGather& p, float sum, int channel,
+                                       std::int64_t offset) {
+  if (p.bias != nullptr) sum += p.bias[channel];
+  if (p.add) sum += p.dest[offset];
+  if (p.residual != nullptr) sum += p.residual[offset];
+  return p.relu && sum < 0.0F ? 0.0F : sum;  // NaN passes through
+}
+
 template <int kWidth>
-__device__ __forceinline__ void put(const ConvGather& p, int dest_position, int column,
-                                    const float* sums) {
-  if (dest_position < 0 || column >= p.dest_per_group) return;
-  const int channel = static_cast<int>(blockIdx.z) * p.dest_per_group + column;
-  float* const to = p.dest + std::int64_t{dest_position} * p.dest_channels + channel;
-  float values[kWidth];
-#pragma unroll
-  for (int j = 0; j < kWidth; ++j) {
-    const bool exists = column + j < p.dest_per_group;
-    values[j] = sums[j] + (p.bias != nullptr && exists ? p.bias[channel + j] : 0.0F);
-    if (p.add && exists) values[j] += to[j];
-  }
-  if (p.vector_dest) {
+__device__ __forceinline__ void store(float* to, const float* values, int exist, bool vector) {
+  if (vector) {
     if constexpr (kWidth == 4) {
       *reinterpret_cast<float4*>(to) = make_float4(values[0], values[1], values[2], values[3]);
     } else {
@@ -142,8 +164,31 @@ __device__ __forceinline__ void put(const ConvGather& p, int dest_position, int 
   }
 #pragma unroll
   for (int j = 0; j < kWidth; ++j) {
-    if (column + j < p.dest_per_group) to[j] = values[j];
+    if (j < exist) to[j] = values[j];
   }
+}
+
+// kWidth sums of one position, from `column` of the group on.
+template <int kWidth>
+__device__ __forceinline__ void put(const ConvGather& p, const RowPlaces& places, int row,
+                                    int column, const float* sums) {
+  const int dest_position = places.dest[row];
+  const int exist = p.dest_per_group - column;
+  if (dest_position < 0 || exist <= 0) return;
+  const int channel = group_of_block(p) * p.dest_per_group + column;
+  if (p.partial != nullptr) {
+    const std::int64_t position = std::int64_t{blockIdx.x} * ConvTuning::kRows + row;
+    const std::int64_t line = std::int64_t{split_of_block(p)} * p.positions + position;
+    store<kWidth>(p.partial + line * p.dest_channels + channel, sums, exist, p.vector_dest);
+    return;
+  }
+  const std::int64_t offset = std::int64_t{dest_position} * p.dest_channels + channel;
+  float values[kWidth];
+#pragma unroll
+  for (int j = 0; j < kWidth; ++j) {
+    values[j] = j < exist ? ended(p, sums[j], channel + j, offset + j) : 0.0F;
+  }
+  store<kWidth>(p.dest + offset, values, exist, p.vector_dest);
 }
 
 template <Precision kPrecision, int kColumns>
@@ -162,20 +207,40 @@ __global__ void __launch_bounds__(ConvTile<kPrecision, kColumns, TileLayout::kDe
 
   typename Tile::Sums sums;
   Tile::clear(sums);
+  const int tiles = (p.depth + Tile::kDepth - 1) / Tile::kDepth;
+  const int first_tile = split_of_block(p) * p.tiles_per_split;
+  const int last_tile =
+      tiles - first_tile < p.tiles_per_split ? tiles : first_tile + p.tiles_per_split;
   const auto load = [&](int stage, int tile) {
+    const int first_depth = (first_tile + tile) * Tile::kDepth;
     if (p.vector_source) {
-      load_rows<Tile, 4>(p, places, a.from(stage * Tile::kA), tile * Tile::kDepth);
+      load_rows<Tile, 4>(p, places, a.from(stage * Tile::kA), first_depth);
     } else {
-      load_rows<Tile, 1>(p, places, a.from(stage * Tile::kA), tile * Tile::kDepth);
+      load_rows<Tile, 1>(p, places, a.from(stage * Tile::kA), first_depth);
     }
-    load_weights<Tile>(p, b.from(stage * Tile::kB), tile * Tile::kDepth);
+    load_weights<Tile>(p, b.from(stage * Tile::kB), first_depth);
   };
-  multiply_tiles<Tile>(a, b, (p.depth + Tile::kDepth - 1) / Tile::kDepth, load, sums);
+  multiply_tiles<Tile>(a, b, last_tile - first_tile, load, sums);
 
   const int first_column = static_cast<int>(blockIdx.y) * Tile::kColumns;
   Tile::for_each(sums, [&](int row, int column, const float* values, auto width) {
-    put<decltype(width)::value>(p, places.dest[row], first_column + column, values);
+    put<decltype(width)::value>(p, places, row, first_column + column, values);
   });
+}
+
+// The splits' sums, in order.
+__global__ void add_gather_splits(const ConvGather p, int splits) {
+  const std::int64_t count = std::int64_t{p.positions} * p.dest_channels;
+  for (std::int64_t i = first_item(); i < count; i += item_step()) {
+    const auto position = static_cast<int>(i / p.dest_channels);
+    const auto channel = static_cast<int>(i - std::int64_t{position} * p.dest_channels);
+    float sum = 0.0F;
+    for (int split = 0; split < splits; ++split) sum += p.partial[split * count + i];
+    const GridPosition at = grid_position(position, p.rows.positions * p.columns.positions,
+                                          p.columns.positions, p.by_sample, p.by_row);
+    const std::int64_t offset = std::int64_t{dest_of(p, at)} * p.dest_channels + channel;
+    p.dest[offset] = ended(p, sum, channel, offset);
+  }
 }
 
 constexpr int kDirectThreads = 256;
@@ -210,12 +275,8 @@ __global__ void __launch_bounds__(kDirectThreads) gather_direct(const ConvGather
         }
       }
     }
-    if (p.bias != nullptr) sum += p.bias[channel];
-    const int dest =
-        (at.sample * p.rows.dest + p.rows.dest_first + at.row * p.rows.dest_step) * p.columns.dest +
-        p.columns.dest_first + at.column * p.columns.dest_step;
-    float& to = p.dest[std::int64_t{dest} * p.dest_channels + channel];
-    to = p.add ? to + sum : sum;
+    const std::int64_t offset = std::int64_t{dest_of(p, at)} * p.dest_channels + channel;
+    p.dest[offset] = ended(p, sum, channel, offset);
   }
 }
 
@@ -229,51 +290,86 @@ int tile_columns(Precision precision, int dest_per_group) {
 int rounded_up(int value, int to) { return (value + to - 1) / to * to; }
 
 template <Precision kPrecision, int kColumns>
-void launch_gather(cudaStream_t stream, const ConvGather& p) {
+void launch_gather(cudaStream_t stream, const ConvGather& p, int splits) {
   using Tile = ConvTile<kPrecision, kColumns, TileLayout::kDepthInner>;
   const LaunchShape shape{
       dim3(static_cast<unsigned>((std::int64_t{p.positions} + Tile::kRows - 1) / Tile::kRows),
            static_cast<unsigned>((p.dest_per_group + kColumns - 1) / kColumns),
-           static_cast<unsigned>(p.groups)),
+           static_cast<unsigned>(p.groups * splits)),
       dim3(Tile::kThreads), Tile::kSharedBytes};
   launch("conv_gather", stream, shape, gather_kernel<kPrecision, kColumns>, p);
 }
 
 template <Precision kPrecision>
-void launch_gather_mma(cudaStream_t stream, const ConvGather& p) {
+void launch_gather_mma(cudaStream_t stream, const ConvGather& p, int splits) {
   switch (tile_columns(kPrecision, p.dest_per_group)) {
     case 32:
-      return launch_gather<kPrecision, 32>(stream, p);
+      return launch_gather<kPrecision, 32>(stream, p, splits);
     case 64:
-      return launch_gather<kPrecision, 64>(stream, p);
+      return launch_gather<kPrecision, 64>(stream, p, splits);
     default:
-      return launch_gather<kPrecision, 128>(stream, p);
+      return launch_gather<kPrecision, 128>(stream, p, splits);
   }
+}
+
+void launch_tiles(cudaStream_t stream, Precision precision, const ConvGather& p, int splits) {
+  if (precision == Precision::kTf32) return launch_gather_mma<Precision::kTf32>(stream, p, splits);
+  if (precision == Precision::kBf16) return launch_gather_mma<Precision::kBf16>(stream, p, splits);
+  switch (tile_columns(precision, p.dest_per_group)) {
+    case 16:
+      return launch_gather<Precision::kF32, 16>(stream, p, splits);
+    case 32:
+      return launch_gather<Precision::kF32, 32>(stream, p, splits);
+    default:
+      return launch_gather<Precision::kF32, 64>(stream, p, splits);
+  }
+}
+
+int tile_depth(Precision precision) {
+  return precision == Precision::kF32 ? ConvTuning::kF32Depth : ConvTuning::kMmaDepth;
+}
+
+int choose_splits(const Backend& backend, Precision precision, const ConvGather& p) {
+  const int columns = tile_columns(precision, p.dest_per_group);
+  const std::int64_t blocks =
+      ((std::int64_t{p.positions} + ConvTuning::kRows - 1) / ConvTuning::kRows) *
+      ((p.dest_per_group + columns - 1) / columns) * p.groups;
+  const std::int64_t processors = backend.device_info().processors;
+  if (2 * blocks > processors) return 1;
+  const std::int64_t bytes =
+      std::int64_t{p.positions} * p.dest_channels * static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t splits =
+      std::min({GatherSplitTuning::kBlocksPerProcessor * processors / blocks,
+                p.depth / GatherSplitTuning::kLeastDepth, GatherSplitTuning::kMostPartial / bytes});
+  return static_cast<int>(std::max<std::int64_t>(splits, 1));
 }
 
 }  // namespace
 
 PackOrder plan_gather(Precision precision, ConvGather& gather) {
   const bool f32 = precision == Precision::kF32;
-  gather.packed_depth =
-      rounded_up(gather.depth, f32 ? ConvTuning::kF32Depth : ConvTuning::kMmaDepth);
+  gather.packed_depth = rounded_up(gather.depth, tile_depth(precision));
   gather.packed_columns =
       rounded_up(gather.dest_per_group, tile_columns(precision, gather.dest_per_group));
   return f32 ? PackOrder::kDepthColumn : PackOrder::kColumnDepth;
 }
 
-void run_gather(cudaStream_t stream, Precision precision, const ConvGather& gather) {
+void run_gather(Backend& backend, Precision precision, ConvGather gather) {
   if (gather.positions == 0) return;
-  if (precision == Precision::kTf32) return launch_gather_mma<Precision::kTf32>(stream, gather);
-  if (precision == Precision::kBf16) return launch_gather_mma<Precision::kBf16>(stream, gather);
-  switch (tile_columns(precision, gather.dest_per_group)) {
-    case 16:
-      return launch_gather<Precision::kF32, 16>(stream, gather);
-    case 32:
-      return launch_gather<Precision::kF32, 32>(stream, gather);
-    default:
-      return launch_gather<Precision::kF32, 64>(stream, gather);
+  const int depth = tile_depth(precision);
+  const int tiles = (gather.depth + depth - 1) / depth;
+  int splits = choose_splits(backend, precision, gather);
+  gather.tiles_per_split = (tiles + splits - 1) / splits;
+  if (gather.tiles_per_split > 0)
+    splits = (tiles + gather.tiles_per_split - 1) / gather.tiles_per_split;
+  const std::int64_t count = std::int64_t{gather.positions} * gather.dest_channels;
+  if (splits > 1) {
+    gather.partial = reinterpret_cast<float*>(
+        backend.scratch(splits * count * static_cast<std::int64_t>(sizeof(float))));
   }
+  launch_tiles(backend.stream(), precision, gather, splits);
+  if (splits == 1) return;
+  launch("conv_gather_sum", backend.stream(), over(count), add_gather_splits, gather, splits);
 }
 
 void run_gather_direct(cudaStream_t stream, const ConvGather& gather) {

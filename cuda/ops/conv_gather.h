@@ -9,7 +9,7 @@ namespace fishermask::cuda {
 
 // How the tiles of a gather want its weights: packed_depth, packed_columns are filled in.
 PackOrder plan_gather(Precision precision, ConvGather& gather);
-void run_gather(cudaStream_t stream, Precision precision, const ConvGather& gather);
+void run_gather(Backend& backend, Precision precision, ConvGather gather);
 
 // A thread per destination, for groups of few channels, where a tile would be mostly padding.
 // packed (depth, dest_channels). f32 whatever the precision.

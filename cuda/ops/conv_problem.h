@@ -93,8 +93,10 @@ inline GatherAxis transposed_axis(const WindowAxis& axis, std::int64_t phase) {
 struct ConvGather {
   const float* source = nullptr;  // (N, rows.source, columns.source, source_channels)
   const float* packed = nullptr;
-  const float* bias = nullptr;  // (dest_channels,) or null
-  float* dest = nullptr;        // (N, rows.dest, columns.dest, dest_channels)
+  const float* bias = nullptr;      // (dest_channels,) or null
+  const float* residual = nullptr;  // of dest's shape, or null: added
+  float* dest = nullptr;            // (N, rows.dest, columns.dest, dest_channels)
+  float* partial = nullptr;         // (splits, positions, dest_channels) where the depth is split
   GatherAxis rows, columns;
   int positions = 0;  // of all samples: N · rows.positions · columns.positions
   int groups = 1;
@@ -106,6 +108,8 @@ struct ConvGather {
   bool vector_source = false;  // 16 bytes at a time
   bool vector_dest = false;
   bool add = false;
+  bool relu = false;  // last
+  int tiles_per_split = 0;
 
   void finish(std::int64_t batch) {
     const int per_sample = rows.positions * columns.positions;

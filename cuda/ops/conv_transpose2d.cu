@@ -22,7 +22,7 @@ class ConvTranspose2d : public Kernel {
     forward_seen_ = true;
     const TensorView bias = io.parameter("bias");
     engine_.to_input(io.inputs[0].as<float>(), io.parameter("weight").as<float>(),
-                     bias ? bias.as<float>() : nullptr, io.outputs[0].as<float>(), false);
+                     {.bias = bias ? bias.as<float>() : nullptr}, io.outputs[0].as<float>());
   }
 
   void backward(const NodeIo& io) override {
@@ -30,8 +30,8 @@ class ConvTranspose2d : public Kernel {
     const float* const grad_output = io.grad_outputs[0].as<float>();
     if (io.grad_inputs[0]) {
       if (!forward_seen_) engine_.forget_weights();  // it cannot tell when they change
-      engine_.to_output(grad_output, io.parameter("weight").as<float>(), nullptr,
-                        io.grad_inputs[0].as<float>(), io.accumulate[0]);
+      engine_.to_output(grad_output, io.parameter("weight").as<float>(), {.add = io.accumulate[0]},
+                        io.grad_inputs[0].as<float>());
     }
     if (const TensorView grad_weight = io.grad_parameter("weight")) {
       engine_.add_weight_gradient(grad_output, io.inputs[0].as<float>(), grad_weight.as<float>());
