@@ -93,6 +93,28 @@ __device__ __forceinline__ T block_reduce(T value) {
   return warp_reduce<Way>(value);
 }
 
+// --- columns
+// -------------------------------------------------------------------------------------
+
+// A block for sums of columns: 32 columns by kRowLanes lanes, which share the rows.
+inline constexpr int kRowLanes = 8;
+inline constexpr int kColumnThreads = kRowLanes * kWarpThreads;
+
+// The sum of the block's row lanes, in their order; valid in lane 0. Two barriers.
+template <typename T>
+__device__ __forceinline__ T sum_of_lanes(T value) {
+  FM_SHARED(T, lanes, kRowLanes * kWarpThreads);
+  const int column = static_cast<int>(threadIdx.x) % kWarpThreads;
+  lanes[static_cast<int>(threadIdx.x)] = value;
+  __syncthreads();
+  T sum = T{};
+  if (static_cast<int>(threadIdx.x) < kWarpThreads) {
+    for (int lane = 0; lane < kRowLanes; ++lane) sum += lanes[lane * kWarpThreads + column];
+  }
+  __syncthreads();
+  return sum;
+}
+
 // --- teams
 // ---------------------------------------------------------------------------------------
 

@@ -1,9 +1,11 @@
 // embedding: y[…, c] = W[ids[…], c]; an id of −1 is padding and gives zeros.
 // Shapes:     ids (N, T…) i32, W (V, D), y (N, T…, D).
-// Accumulate: grad W uses +=, the positions in their order: the CPU's bits. Ids have no gradient.
+// Accumulate: grad W uses +=. Ids have no gradient.
 // Backward:   the first position of an id is found by an integer minimum; its block then reads the
-// later ids and adds the gradients of those that are the same.
-// Workspace:  8 bytes a row of W (scratch).
+// later ids and adds the gradients of those that are the same, in their order. Where W has few rows
+// and there are many positions (token types), each row's gradients are added over stretches of
+// positions, then over the stretches.
+// Workspace:  8 bytes a row of W, or a W per stretch (scratch).
 // Squares:    scatter form.
 // Errors:     ARGUMENT for an id outside [−1, V); forward waits for the device to know it, as it
 // must not read beside W.
@@ -99,6 +101,44 @@ __global__ void __launch_bounds__(kScatterThreads)
   }
 }
 
+// Not measured on a GPU: from where on stretches are worth a second launch, and what keeps their
+// sums small beside the gradients that are read.
+constexpr std::int64_t kFewRows = 16;
+constexpr std::int64_t kManyPositions = 1024;
+constexpr std::int64_t kStretch = 256;
+
+// partial (stretches, rows, width): the sums of a row's gradients in a stretch of positions. Block
+// (columns, stretch, row).
+__global__ void __launch_bounds__(kColumnThreads)
+    sum_stretches(const std::int32_t* ids, const float* grad_output, std::int64_t count,
+                  std::int64_t width, float* partial) {
+  const int lane = static_cast<int>(threadIdx.x) / kWarpThreads;
+  const auto row = static_cast<std::int32_t>(blockIdx.z);
+  const std::int64_t column =
+      static_cast<std::int64_t>(blockIdx.x) * kWarpThreads + threadIdx.x % kWarpThreads;
+  const std::int64_t stretches = (count + kStretch - 1) / kStretch;
+  for (std::int64_t s = blockIdx.y; s < stretches; s += gridDim.y) {
+    const std::int64_t end = (s + 1) * kStretch < count ? (s + 1) * kStretch : count;
+    float sum = 0;
+    if (column < width) {
+      for (std::int64_t p = s * kStretch + lane; p < end; p += kRowLanes) {
+        if (ids[p] == row) sum += grad_output[p * width + column];
+      }
+    }
+    sum = sum_of_lanes(sum);
+    if (lane == 0 && column < width) partial[(s * gridDim.z + row) * width + column] = sum;
+  }
+}
+
+__global__ void add_stretches(const float* partial, std::int64_t stretches, std::int64_t count,
+                              float* sums) {
+  for (std::int64_t i = first_item(); i < count; i += item_step()) {
+    double sum = sums[i];
+    for (std::int64_t s = 0; s < stretches; ++s) sum += static_cast<double>(partial[s * count + i]);
+    sums[i] = static_cast<float>(sum);
+  }
+}
+
 class Embedding : public Kernel {
  public:
   Embedding(const NodeSpec& node, const KernelContext& context)
@@ -122,14 +162,12 @@ class Embedding : public Kernel {
     const std::int64_t count = io.batch * positions_;
     if (!grad_weight || count == 0 || width_ == 0) return;
     const auto* const ids = io.inputs[0].as<std::int32_t>();
-    Position* const first = fresh_positions(rows_);
-    launch("find_first_positions", context_.stream, over(count), find_first_positions, ids, count,
-           first);
-    constexpr std::int64_t kBlockColumns = std::int64_t{kScatterThreads} * kColumns;
-    const dim3 grid(static_cast<unsigned>(std::min(count, kMostBlocks)),
-                    static_cast<unsigned>((width_ + kBlockColumns - 1) / kBlockColumns));
-    launch("scatter_rows", context_.stream, {grid, dim3(kScatterThreads), 0}, scatter_rows, ids,
-           first, io.grad_outputs[0].as<float>(), count, width_, grad_weight.as<float>());
+    const float* const grad_output = io.grad_outputs[0].as<float>();
+    if (rows_ <= kFewRows && count >= kManyPositions) {
+      backward_of_few(ids, grad_output, count, grad_weight.as<float>());
+    } else {
+      backward_by_leaders(ids, grad_output, count, grad_weight.as<float>());
+    }
   }
 
   std::vector<SquareProblem> square_rule(const NodeIo& io) override {
@@ -144,6 +182,33 @@ class Embedding : public Kernel {
   }
 
  private:
+  void backward_by_leaders(const std::int32_t* ids, const float* grad_output, std::int64_t count,
+                           float* sums) const {
+    Position* const first = fresh_positions(rows_);
+    launch("find_first_positions", context_.stream, over(count), find_first_positions, ids, count,
+           first);
+    constexpr std::int64_t kBlockColumns = std::int64_t{kScatterThreads} * kColumns;
+    const dim3 grid(static_cast<unsigned>(std::min(count, kMostBlocks)),
+                    static_cast<unsigned>((width_ + kBlockColumns - 1) / kBlockColumns));
+    launch("scatter_rows", context_.stream, {grid, dim3(kScatterThreads), 0}, scatter_rows, ids,
+           first, grad_output, count, width_, sums);
+  }
+
+  void backward_of_few(const std::int32_t* ids, const float* grad_output, std::int64_t count,
+                       float* sums) const {
+    const std::int64_t stretches = (count + kStretch - 1) / kStretch;
+    const std::int64_t size = rows_ * width_;
+    auto* const partial = reinterpret_cast<float*>(
+        context_.backend->scratch(stretches * size * static_cast<std::int64_t>(sizeof(float))));
+    const dim3 grid(static_cast<unsigned>((width_ + kWarpThreads - 1) / kWarpThreads),
+                    static_cast<unsigned>(std::min<std::int64_t>(stretches, 65535)),
+                    static_cast<unsigned>(rows_));
+    launch("sum_stretches", context_.stream, {grid, dim3(kColumnThreads), 0}, sum_stretches, ids,
+           grad_output, count, width_, partial);
+    launch("add_stretches", context_.stream, over(size), add_stretches, partial, stretches, size,
+           sums);
+  }
+
   // (count,) of kNowhere.
   [[nodiscard]] Position* fresh_positions(std::int64_t count) const {
     const std::int64_t bytes = count * static_cast<std::int64_t>(sizeof(Position));

@@ -131,27 +131,10 @@ __global__ void __launch_bounds__(TeamTuning::kMostThreads)
 // Not measured on a GPU: about kStretches stretches fill a device, and no stretch is so long that
 // a lane's f32 sum takes more than kMostRows / kRowLanes terms.
 struct ColumnTuning {
-  static constexpr int kRowLanes = 8;
   static constexpr std::int64_t kStretches = 128;
   static constexpr std::int64_t kLeastRows = 16;
   static constexpr std::int64_t kMostRows = 256;
 };
-constexpr int kRowLanes = ColumnTuning::kRowLanes;
-
-// The sum of the block's row lanes, in their order; valid in lane 0. Two barriers.
-template <typename T>
-__device__ __forceinline__ T sum_of_lanes(T value) {
-  FM_SHARED(T, lanes, kRowLanes * kWarpThreads);
-  const int column = static_cast<int>(threadIdx.x) % kWarpThreads;
-  lanes[static_cast<int>(threadIdx.x)] = value;
-  __syncthreads();
-  T sum = T{};
-  if (static_cast<int>(threadIdx.x) < kWarpThreads) {
-    for (int lane = 0; lane < kRowLanes; ++lane) sum += lanes[lane * kWarpThreads + column];
-  }
-  __syncthreads();
-  return sum;
-}
 
 // partial (stretches, 2, width): Σ δ · x̂, then Σ δ, of a stretch of rows.
 __global__ void column_parts(const float* x, const float* grad_output,
@@ -267,7 +250,7 @@ class LayerNorm : public Kernel {
     auto* const partial = reinterpret_cast<float*>(context_.backend->scratch(
         2 * stretches * z.width * static_cast<std::int64_t>(sizeof(float))));
     const auto columns = static_cast<unsigned>((z.width + kWarpThreads - 1) / kWarpThreads);
-    const dim3 block(kRowLanes * kWarpThreads);
+    const dim3 block(kColumnThreads);
     const auto lines = static_cast<unsigned>(std::min<std::int64_t>(stretches, 65535));
     launch("column_parts", context_.stream, {dim3(columns, lines), block, 0}, column_parts,
            io.inputs[0].as<float>(), io.grad_outputs[0].as<float>(), statistics(io), z.rows,

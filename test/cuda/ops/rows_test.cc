@@ -232,6 +232,32 @@ TEST_CASE("embedding's gradient on a device has the CPU's bits") {
   }
 }
 
+TEST_CASE("embedding's gradient on a device of few rows and many positions") {
+  for (const double rows : {1.0, 2.0, 16.0, 17.0}) {
+    for (const std::int64_t width : {1, 40}) {
+      CAPTURE(rows);
+      CAPTURE(width);
+      const SampleCase sample_case = {
+          .name = "token types",
+          .inputs = {{601}},
+          .parameters = {{"weight", {static_cast<std::int64_t>(rows), width}}},
+          .batch = 2,
+          .draws = {{.low = -1, .high = rows, .integer = true}}};
+      OpRun<float> run(find_op("embedding"), sample_case, false);
+      OpRun<double> reference(find_op("embedding"), sample_case, false);
+      const Tensor& expected = reference.grad_parameters.at("weight");
+      const std::vector<float> held = normals(expected.count(), 92);
+      std::copy(held.begin(), held.end(), expected.as<double>());
+      std::copy(held.begin(), held.end(), run.grad_parameters.at("weight").as<float>());
+      OnDevice there(run);
+      there.kernel->backward(there.io);
+      reference.kernel().backward(reference.io);
+      CHECK(distance(values(there.io.grad_parameters.at("weight")),
+                     host_values<double>(expected)) <= kTolerance);
+    }
+  }
+}
+
 TEST_CASE("embedding on a device refuses an id that no row has, in the CPU's words") {
   const SampleCase sample_case = {.name = "embedding",
                                   .inputs = {{3}},
