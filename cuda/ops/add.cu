@@ -16,18 +16,25 @@ struct Terms {
   int count;
 };
 
-__global__ void sum_terms(Terms terms, float* y, std::int64_t count, std::int64_t quads,
-                          bool relu) {
+// Unrolled, so that the loads of all inputs are under way together.
+__global__ void sum_terms(const __grid_constant__ Terms terms, float* y, std::int64_t count,
+                          std::int64_t quads, bool relu) {
   // As relu's own: NaN passes through.
   const auto clamped = [relu](float sum) { return relu && sum < 0.0F ? 0.0F : sum; };
   for (std::int64_t i = first_item(); i < quads; i += item_step()) {
     float4 sum = quad_at(terms.x[0], i);
-    for (int k = 1; k < terms.count; ++k) sum = sum_of(sum, quad_at(terms.x[k], i));
+#pragma unroll
+    for (int k = 1; k < kMostAtOnce; ++k) {
+      if (k < terms.count) sum = sum_of(sum, quad_at(terms.x[k], i));
+    }
     set_quad(y, i, make_float4(clamped(sum.x), clamped(sum.y), clamped(sum.z), clamped(sum.w)));
   }
   for (std::int64_t i = 4 * quads + first_item(); i < count; i += item_step()) {
     float sum = terms.x[0][i];
-    for (int k = 1; k < terms.count; ++k) sum += terms.x[k][i];
+#pragma unroll
+    for (int k = 1; k < kMostAtOnce; ++k) {
+      if (k < terms.count) sum += terms.x[k][i];
+    }
     y[i] = clamped(sum);
   }
 }
