@@ -453,6 +453,19 @@ TEST_CASE("mask on the device: a sample that misleads costs passes but no result
   }
 }
 
+TEST_CASE("mask on the device: a misled sample of kernels, some of them masked before") {
+  constexpr std::int64_t kUnits = 66000;
+  Random random(90);
+  const std::vector<bool> sampled = sampled_units(kUnits);
+  Case made = make_case(random, {{kUnits, 1, 2}}, Kind::kTwoValues, Unit::kKernel);
+  for (std::size_t i = 0; i < made.forget[0].size(); ++i) {
+    if (sampled[i / 2]) made.forget[0][i] += 1000.0F;
+  }
+  const auto result = check(made, kForget, Unit::kKernel, kUnits / 2, true);
+  REQUIRE(result);
+  CHECK(result->passes == 5);
+}
+
 TEST_CASE("mask on the device: more candidates than there is room for cost passes but no result") {
   constexpr std::int64_t kUnits = 170000;
   const std::vector<bool> sampled = sampled_units(kUnits);
