@@ -411,10 +411,14 @@ struct SquareSums {
     }
   }
 
-  // To f64: the sums themselves, or this block's partial tile (which `first` writes).
-  __device__ __forceinline__ void flush(const TileProblem& problem, const Share& share, int group,
-                                        int first_o, int first_column, double* partial,
-                                        bool first) {
+  // To f64: the sums themselves, or this block's partial tile (which `first` writes). `place` is
+  // read here, from shared memory, so that the compiler cannot work out all of a thread's addresses
+  // ahead of the loop over the stages: they would cost it a hundred registers.
+  __device__ __forceinline__ void flush(const TileProblem& problem, const Share& share,
+                                        SharedArray<int> place, double* partial, bool first) {
+    const int group = place[0];
+    const int first_o = place[1];
+    const int first_column = place[2];
 #pragma unroll
     for (int j = 0; j < Share::kColumnCount; ++j) {
       const int column = share.column(j);
@@ -451,6 +455,7 @@ __global__ void __launch_bounds__(threads_of<Tile>(), Tile::kBlocks)
   FM_SHARED(long long, input_rows, 2 * kDepth);
   FM_SHARED(int, row_y, 2 * kDepth);
   FM_SHARED(int, row_x, 2 * kDepth);
+  FM_SHARED(int, place, 3);  // group, first output channel in it, first column
 
   int row_tile = 0;
   int column_tile = 0;
@@ -458,6 +463,11 @@ __global__ void __launch_bounds__(threads_of<Tile>(), Tile::kBlocks)
   const int group = tile_of(problem, &row_tile, &column_tile, &split);
   const int first_o = row_tile * Tile::kRows;
   const int first_column = column_tile * Tile::kColumns;
+  if (threadIdx.x == 0) {
+    place[0] = group;
+    place[1] = first_o;
+    place[2] = first_column;
+  }
   const std::int64_t first_sample = split * problem.samples_per_split;
   const std::int64_t left = problem.batch - first_sample;
   const auto samples =
@@ -502,7 +512,7 @@ __global__ void __launch_bounds__(threads_of<Tile>(), Tile::kBlocks)
       }
     }
     if (unflushed >= TilePolicy::kFlushSamples || s + 1 == stage_count) {
-      sums.flush(problem, share, group, first_o, first_column, partial, first);
+      sums.flush(problem, share, place, partial, first);
       first = false;
       unflushed = 0;
     }

@@ -12,8 +12,10 @@ namespace fishermask::cuda {
 namespace {
 
 constexpr int kThreads = 128;
+// Of one processor at once: without a number the compiler aims at so many that it spills.
+constexpr int kBlocks = 4;
 
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     scatter_rows(const IdKey* keys, std::int64_t count, FastDivide by_positions, const float* grad,
                  std::int64_t channels, double* sums) {
   for (std::int64_t e = blockIdx.x; e < count; e += gridDim.x) {

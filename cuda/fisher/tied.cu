@@ -14,6 +14,8 @@ namespace fishermask::cuda {
 namespace {
 
 constexpr int kThreads = 128;
+// Of one processor at once: without a number the compiler aims at so many that it spills.
+constexpr int kBlocks = 4;
 
 // An operand as the products of the fused kernel see it.
 template <Precision kPrecision>
@@ -40,7 +42,7 @@ __device__ __forceinline__ double head_gradient(const ContractionForm& head, std
 }
 
 template <Precision kPrecision>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     tied_rows(const ContractionForm head, const IdKey* keys, std::int64_t count,
               FastDivide by_positions, const float* grad, std::int64_t channels, double* sums) {
   for (std::int64_t e = blockIdx.x; e < count; e += gridDim.x) {
