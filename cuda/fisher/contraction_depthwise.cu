@@ -26,8 +26,8 @@ namespace {
 struct Policy {
   static constexpr int kLanes = 32, kRanks = 8, kThreads = kLanes * kRanks;
   static constexpr int kTaps = 9;
-  static constexpr int kBlocks = 2;  // of one processor at once
-  static constexpr int kLeastSamples = 4;
+  static constexpr int kBlocks = 2;            // of one processor at once
+  static constexpr int kLeastPositions = 128;  // of a split
 };
 
 struct FewChannels {
@@ -171,8 +171,8 @@ void accumulate_contraction_depthwise(Backend& backend, const ContractionForm& f
   problem.by_taps = FastDivide(described.taps);
   problem.by_group_out = FastDivide(described.group_out);
   const std::int64_t items = static_cast<std::int64_t>(problem.channel_tiles) * problem.weight_runs;
-  const std::int64_t wanted =
-      count_splits(backend, items, Policy::kBlocks, form.batch, Policy::kLeastSamples);
+  const std::int64_t least = std::max(Policy::kLeastPositions / described.positions, 1);
+  const std::int64_t wanted = count_splits(backend, items, Policy::kBlocks, form.batch, least);
   described.samples_per_split = (form.batch + wanted - 1) / wanted;
   described.splits = static_cast<int>((form.batch + described.samples_per_split - 1) /
                                       described.samples_per_split);

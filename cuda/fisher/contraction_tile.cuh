@@ -69,6 +69,7 @@ struct TilePolicy {
   // Positions of a split at the least: writing and adding its partial tile costs as much as
   // reading some hundred positions.
   static constexpr int kLeastPositions = 256;
+  static constexpr int kBusyWarps = 8;  // of a processor: two for each of its schedulers
 };
 
 template <typename Tile>
@@ -519,6 +520,11 @@ __global__ void __launch_bounds__(threads_of<Tile>(), Tile::kBlocks)
   }
 }
 
+// Samples of a split at the least.
+inline std::int64_t least_samples(const TileProblem& problem) {
+  return std::max(TilePolicy::kLeastPositions / problem.positions, 1);
+}
+
 template <typename Tile, Precision kPrecision, bool kSquared>
 void launch_tile(Backend& backend, TileProblem problem) {
   problem.row_tiles = (problem.group_out + Tile::kRows - 1) / Tile::kRows;
@@ -529,10 +535,8 @@ void launch_tile(Backend& backend, TileProblem problem) {
   // Rows of a split are counted in int.
   const std::int64_t most_samples =
       ((std::int64_t{1} << 30U) - 8 * TilePolicy::kDepth) / problem.padded_positions;
-  const std::int64_t least_samples =
-      std::max(TilePolicy::kLeastPositions / problem.padded_positions, 1);
   const std::int64_t wanted =
-      count_splits(backend, problem.tiles(), Tile::kBlocks, problem.batch, least_samples);
+      count_splits(backend, problem.tiles(), Tile::kBlocks, problem.batch, least_samples(problem));
   problem.samples_per_split =
       std::min<std::int64_t>((problem.batch + wanted - 1) / wanted, most_samples);
   const std::int64_t splits =
@@ -552,22 +556,28 @@ void launch_tile(Backend& backend, TileProblem problem) {
   if (splits > 1) add_partial_tiles(backend, problem, Tile::kRows, Tile::kColumns);
 }
 
-// Products that the tiles compute, zeros included, over what they are worth.
+// Products that the tiles compute, zeros included, over what they are worth, and over the part of
+// the device that they can keep busy.
 template <typename Tile>
-double tile_cost(const TileProblem& problem) {
-  const auto padded = [](int size, int tile) {
-    return static_cast<double>((size + tile - 1) / tile) * tile;
+double tile_cost(const Backend& backend, const TileProblem& problem) {
+  const auto tiles = [](int size, int tile) {
+    return static_cast<double>((size + tile - 1) / tile);
   };
-  return padded(problem.group_out, Tile::kRows) * padded(problem.columns, Tile::kColumns) /
-         Tile::kWorth;
+  const double count = tiles(problem.group_out, Tile::kRows) *
+                       tiles(problem.columns, Tile::kColumns) * problem.groups;
+  const std::int64_t splits = std::max<std::int64_t>(problem.batch / least_samples(problem), 1);
+  const double warps = count * static_cast<double>(splits) * (threads_of<Tile>() / 32);
+  const double busy =
+      std::min(warps / (TilePolicy::kBusyWarps * backend.device_info().processors), 1.0);
+  return count * Tile::kRows * Tile::kColumns / (Tile::kWorth * busy);
 }
 
 template <Precision kPrecision, bool kSquared>
 void launch_cheapest(Backend& backend, const TileProblem& problem) {
-  const double huge = tile_cost<HugeTile>(problem);
-  const double large = tile_cost<LargeTile>(problem);
-  const double small = tile_cost<SmallTile>(problem);
-  const double narrow = tile_cost<NarrowTile>(problem);
+  const double huge = tile_cost<HugeTile>(backend, problem);
+  const double large = tile_cost<LargeTile>(backend, problem);
+  const double small = tile_cost<SmallTile>(backend, problem);
+  const double narrow = tile_cost<NarrowTile>(backend, problem);
   const double cheapest = std::min({huge, large, small, narrow});
   if (cheapest == huge) {
     launch_tile<HugeTile, kPrecision, kSquared>(backend, problem);

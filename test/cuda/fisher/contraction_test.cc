@@ -83,8 +83,8 @@ ContractionForm part_of(const ContractionForm& form, std::int64_t first, std::in
 const ContractionCase kKernels[] = {
     {.batch = 9, .in = 5, .out = 12, .pad_top = 1, .pad_left = 1},
     {.batch = 17, .in = 8, .out = 32, .height = 4, .width = 3, .pad_top = 1},
-    {.batch = 5, .in = 14, .out = 63, .height = 3, .width = 3, .pad_top = 1, .pad_left = 1},
-    sequence(6, 121, 126, 5),
+    {.batch = 3, .in = 42, .out = 190, .height = 3, .width = 3, .pad_top = 1, .pad_left = 1},
+    sequence(3, 255, 250, 5),
     sequence(17, 8, 6, 70),
     {.batch = 5, .in = 6, .out = 18, .height = 16, .width = 16, .pad_top = 1, .pad_left = 1},
     vectors(300, 33, 17),
