@@ -185,12 +185,14 @@ class BroadcastOp : public Kernel {
     } else {
       using Apply = BroadcastPassed<F, kK>;
       const float* g = io.grad_outputs[0].as<float>();
+      BroadcastOperands operands = operands_of(io);
+      // Inputs that backward does not need may have no memory; g is as large, and is not used.
+      for (const float*& x : operands.x) x = x == nullptr ? g : x;
       if (split_dims(dims, kK).repeated.empty() || dims_count(dims) == 1) {
-        map_broadcast<Apply>("broadcast_pass", context_.stream, dims, operands_of(io), g, gradient,
-                             add);
+        map_broadcast<Apply>("broadcast_pass", context_.stream, dims, operands, g, gradient, add);
       } else {
-        fold_lane("broadcast_sum", context_,
-                  BroadcastSum<Apply>{{gradient, add}, operands_of(io), g}, dims, kK);
+        fold_lane("broadcast_sum", context_, BroadcastSum<Apply>{{gradient, add}, operands, g},
+                  dims, kK);
       }
     }
   }

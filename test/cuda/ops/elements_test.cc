@@ -537,3 +537,18 @@ TEST_CASE("squares of a product's slot read zeros and ones of the device") {
   CHECK(mean == std::vector<float>(33, 0.0F));
   CHECK(inv_std == std::vector<float>(33, 1.0F));
 }
+
+TEST_CASE("backward of sums and differences needs no inputs") {
+  for (const char* op : {"binary_add", "sub", "reduce_sum", "reduce_mean"}) {
+    const bool two = op[0] == 'b' || op[0] == 's';
+    DeviceCase one(find_op(op), {.name = "no inputs",
+                                 .inputs = two ? std::vector<Shape>{{9, 33}, {33}}
+                                               : std::vector<Shape>{{9, 33}}});
+    one.forward_and_backward();
+    for (TensorView& view : one.io.inputs) view = {};
+    for (TensorView& view : one.io.outputs) view = {};
+    one.backward_by_samples();
+    CAPTURE(std::string(op));
+    CHECK(one.distance() <= kTolerance);
+  }
+}
