@@ -175,7 +175,8 @@ __device__ __forceinline__ T team_sum(T value) {
 }
 
 // Launches the warps' or the blocks' version of a kernel over rows of `width`. Both are declared
-// with __launch_bounds__(TeamTuning::kMostThreads), so that the largest block has registers.
+// with __launch_bounds__(TeamTuning::kMostThreads, 1): the largest block has registers, and no
+// second one a processor is bought by spilling them.
 template <typename... Parameters, typename... Arguments>
 void launch_rows(const char* name, cudaStream_t stream, std::int64_t rows, std::int64_t width,
                  void (*warps)(Parameters...), void (*blocks)(Parameters...),

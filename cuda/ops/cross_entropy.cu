@@ -90,7 +90,7 @@ __device__ __forceinline__ Reading read_logits(const float* z, std::int64_t clas
 // T · (logsumexp(z/T) − z_y/T), shifted by the largest logit. Where that is the label's, log1p
 // keeps a small loss's digits; elsewhere the loss is no smaller than T · log 2.
 template <Team kTeam>
-__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+__global__ void __launch_bounds__(TeamTuning::kMostThreads, 1)
     position_losses(const float* logits, const std::int32_t* labels, std::int64_t positions,
                     std::int64_t classes, double inverse, double* losses,
                     std::int32_t* predictions) {
@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(TeamTuning::kMostThreads)
 }
 
 template <Team kTeam>
-__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+__global__ void __launch_bounds__(TeamTuning::kMostThreads, 1)
     position_seeds(const float* logits, const std::int32_t* labels, const double* scales,
                    std::int64_t positions, std::int64_t classes, std::int64_t positions_per_sample,
                    double inverse, float* grad_logits) {
@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(TeamTuning::kMostThreads)
 }
 
 template <Team kTeam>
-__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+__global__ void __launch_bounds__(TeamTuning::kMostThreads, 1)
     position_probabilities(const float* logits, std::int64_t positions, std::int64_t classes,
                            double inverse, double* probabilities) {
   for (std::int64_t i = first_row<kTeam>(); i < positions; i += row_step<kTeam>()) {

@@ -33,7 +33,7 @@ __global__ void find_wrong_id(const std::int32_t* ids, std::int64_t count, std::
 }
 
 template <Team kTeam>
-__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+__global__ void __launch_bounds__(TeamTuning::kMostThreads, 1)
     gather_rows(const std::int32_t* ids, const float* weight, std::int64_t count, std::int64_t rows,
                 std::int64_t width, float* y) {
   for (std::int64_t p = first_row<kTeam>(); p < count; p += row_step<kTeam>()) {

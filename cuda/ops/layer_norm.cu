@@ -64,7 +64,7 @@ __device__ __forceinline__ RowStatistics statistics_of_row(const float* x, const
 }
 
 template <Team kTeam>
-__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+__global__ void __launch_bounds__(TeamTuning::kMostThreads, 1)
     norm_forward(const float* x, const float* weight, const float* bias, RowWidth z,
                  RowStatistics* statistics, float* y) {
   for (std::int64_t r = first_row<kTeam>(); r < z.rows; r += row_step<kTeam>()) {
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(TeamTuning::kMostThreads)
 
 // x̂ alone, with the statistics that forward kept.
 template <Team kTeam>
-__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+__global__ void __launch_bounds__(TeamTuning::kMostThreads, 1)
     normalise_rows(const float* x, const RowStatistics* statistics, RowWidth z, float* y) {
   for (std::int64_t r = first_row<kTeam>(); r < z.rows; r += row_step<kTeam>()) {
     const Centre centre(statistics[r].mean);
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(TeamTuning::kMostThreads)
 
 // inv_std · (g − Σ g/width − x̂ · Σ g·x̂/width) with g = grad_output · weight.
 template <Team kTeam>
-__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+__global__ void __launch_bounds__(TeamTuning::kMostThreads, 1)
     norm_backward(const float* x, const float* grad_output, const float* weight,
                   const RowStatistics* statistics, RowWidth z, float* grad_input, bool add) {
   const int rank = team_rank<kTeam>();

@@ -25,7 +25,7 @@ struct RopePlan {
 
 // turn: 1 forward, −1 back.
 template <Team kTeam>
-__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+__global__ void __launch_bounds__(TeamTuning::kMostThreads, 1)
     rotate_rows(const float* x, RopePlan z, float turn, bool add, float* y) {
   const int items_per_head = z.size - z.pairs;
   for (std::int64_t row = first_row<kTeam>(); row < z.rows; row += row_step<kTeam>()) {

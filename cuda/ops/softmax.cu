@@ -15,7 +15,7 @@ namespace fishermask::cuda {
 namespace {
 
 template <Team kTeam, bool kLog>
-__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+__global__ void __launch_bounds__(TeamTuning::kMostThreads, 1)
     softmax_rows(const float* x, float* y, std::int64_t rows, std::int64_t length) {
   const int rank = team_rank<kTeam>();
   const int size = team_size<kTeam>();
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(TeamTuning::kMostThreads)
 }
 
 template <Team kTeam, bool kLog>
-__global__ void __launch_bounds__(TeamTuning::kMostThreads)
+__global__ void __launch_bounds__(TeamTuning::kMostThreads, 1)
     softmax_rows_backward(const float* y, const float* grad_output, float* grad_input,
                           std::int64_t rows, std::int64_t length, bool add) {
   const int rank = team_rank<kTeam>();
