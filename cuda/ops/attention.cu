@@ -75,9 +75,12 @@ class Attention : public Kernel {
       constexpr std::size_t kBytes = BackwardMemory<head()>::kBytes;
       start("attention_grad_queries", task.batch * sizes_.heads * task.row_tiles(), kBytes,
             attention_grad_queries<head(), precision()>, task);
-      if (keys) {
-        start("attention_grad_keys", task.batch * sizes_.kv_heads * task.column_tiles(), kBytes,
-              attention_grad_keys<head(), precision()>, task);
+      // Keys before values: their gradients may be the same memory.
+      if constexpr (head() <= 128) {
+        if (keys) start_keys<head(), precision(), KeyGradients::kBoth>(task);
+      } else {
+        if (task.grad_k) start_keys<head(), precision(), KeyGradients::kKeys>(task);
+        if (task.grad_v) start_keys<head(), precision(), KeyGradients::kValues>(task);
       }
       if (task.grad_mask != nullptr) {
         start("attention_grad_mask",
@@ -112,6 +115,12 @@ class Attention : public Kernel {
     with_head_size(std::max(sizes_.key, sizes_.value), [&](auto head) {
       with_precision(context_.precision, [&](auto precision) { run(head, precision); });
     });
+  }
+
+  template <int kHead, Precision kPrecision, KeyGradients kWanted>
+  void start_keys(const AttentionTask& task) const {
+    start("attention_grad_keys", task.batch * sizes_.kv_heads * task.column_tiles(),
+          BackwardMemory<kHead>::kBytes, attention_grad_keys<kHead, kPrecision, kWanted>, task);
   }
 
   void start(const char* name, std::int64_t items, std::size_t bytes, void (*kernel)(AttentionTask),

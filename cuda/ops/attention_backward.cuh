@@ -66,7 +66,7 @@ __device__ __forceinline__ WeightAndGradient weigh(const AttentionTask& task, st
 }
 
 template <int kHead, Precision kPrecision>
-__global__ void __launch_bounds__(kAttentionThreads, kHead <= 128 ? 2 : 1)
+__global__ void __launch_bounds__(kAttentionThreads, 1)
     attention_grad_queries(const __grid_constant__ AttentionTask task) {
   using Memory = BackwardMemory<kHead>;
   using Stage = AttentionStage<kHead>;
@@ -169,8 +169,11 @@ __global__ void __launch_bounds__(kAttentionThreads, kHead <= 128 ? 2 : 1)
   }
 }
 
+// The sums of both gradients of heads above 128 do not fit the registers: they take a launch each.
+enum class KeyGradients : std::uint8_t { kBoth, kKeys, kValues };
+
 // Rows of the tiles are columns s, so that P and Z lie as left operands of their products.
-template <int kHead, Precision kPrecision>
+template <int kHead, Precision kPrecision, KeyGradients kWanted>
 __global__ void __launch_bounds__(kAttentionThreads, 1)
     attention_grad_keys(const __grid_constant__ AttentionTask task) {
   using Memory = BackwardMemory<kHead>;
@@ -184,6 +187,8 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
   HeadSums<kHead, kPrecision> keys;
   HeadSums<kHead, kPrecision> values;
 
+  const bool want_keys = kWanted != KeyGradients::kValues && task.grad_k != nullptr;
+  const bool want_values = kWanted != KeyGradients::kKeys && task.grad_v != nullptr;
   const int column_tiles = task.column_tiles();
   const int group = task.heads / task.kv_heads;
   const std::int64_t items = task.batch * task.kv_heads * column_tiles;
@@ -197,8 +202,8 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
     const int tiles = task.row_tiles() - first_tile;
     const int key_stages = task.key_stages();
     const int score_stages = key_stages + task.value_stages();
-    const int value_end = score_stages + (task.grad_v == nullptr ? 0 : kWeightSlices);
-    const int tile_stages = value_end + (task.grad_k == nullptr ? 0 : kWeightSlices);
+    const int value_end = score_stages + (want_values ? kWeightSlices : 0);
+    const int tile_stages = value_end + (want_keys ? kWeightSlices : 0);
 
     const auto begin = [&](int stage, SharedArray<float> to) {
       const int step = stage / tile_stages;
@@ -223,6 +228,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
         stages, 0, group * tiles * tile_stages, begin);
     keys.clear();
     values.clear();
+#pragma unroll 1
     for (int step = 0; step < group * tiles; ++step) {
       const int head = kv_head * group + step / tiles;
       const int first = (first_tile + step % tiles) * kAttentionTile;
@@ -238,14 +244,13 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
         weights[weight_at(r, c)] = found.weight;
         gradients[weight_at(r, c)] = task.scale * found.gradient;
       });
-      if (task.grad_v != nullptr) add_row_stages(values, ring, weights);
-      if (task.grad_k != nullptr) add_row_stages(keys, ring, gradients);
+      if (want_values) add_row_stages(values, ring, weights);
+      if (want_keys) add_row_stages(keys, ring, gradients);
     }
     ring.finish();
 
     // Keys first: the two gradients may be the same memory.
     const auto write = [&](HeadSums<kHead, kPrecision>& sums, float* grad, int size, bool add) {
-      if (grad == nullptr) return;
       sums.for_each([&](int r, int c, float sum) {
         const int s = first_column + r;
         if (s >= task.columns || c >= size) return;
@@ -253,10 +258,10 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
         *to = add ? *to + sum : sum;
       });
     };
-    if (task.grad_k != nullptr) {
+    if (want_keys) {
       write(keys, task.grad_k + task.key_at(sample, kv_head), task.key, task.add_k);
     }
-    if (task.grad_v != nullptr) {
+    if (want_values) {
       write(values, task.grad_v + task.value_at(sample, kv_head), task.value, task.add_v);
     }
   }

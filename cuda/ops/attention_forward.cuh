@@ -16,7 +16,7 @@ struct ForwardMemory {
 };
 
 template <int kHead, Precision kPrecision>
-__global__ void __launch_bounds__(kAttentionThreads, kHead <= 128 ? 2 : 1)
+__global__ void __launch_bounds__(kAttentionThreads, kHead <= 64 ? 2 : 1)
     attention_forward(const __grid_constant__ AttentionTask task) {
   using Memory = ForwardMemory<kHead>;
   using Stage = AttentionStage<kHead>;

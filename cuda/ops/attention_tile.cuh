@@ -139,6 +139,7 @@ __device__ __forceinline__ void begin_row_stage(SharedArray<float> to, const Sto
 
 template <typename Sums, typename Ring>
 __device__ __forceinline__ void add_score_stages(Sums& sums, Ring& ring, int stages) {
+#pragma unroll 1
   for (int stage = 0; stage < stages; ++stage) {
     const SharedArray<float> from = ring.next();
     sums.add(from, from.from(AttentionOperand::kFloats));
@@ -146,6 +147,7 @@ __device__ __forceinline__ void add_score_stages(Sums& sums, Ring& ring, int sta
 }
 template <typename Sums, typename Ring>
 __device__ __forceinline__ void add_row_stages(Sums& sums, Ring& ring, SharedArray<float> weights) {
+#pragma unroll 1
   for (int slice = 0; slice < kWeightSlices; ++slice) {
     const SharedArray<float> from = ring.next();
     sums.add(weights.from(slice * AttentionOperand::kFloats), from);
