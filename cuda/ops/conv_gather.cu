@@ -192,7 +192,9 @@ __device__ __forceinline__ void put(const ConvGather& p, const RowPlaces& places
 }
 
 template <Precision kPrecision, int kColumns>
-__global__ void __launch_bounds__(ConvTile<kPrecision, kColumns, TileLayout::kDepthInner>::kThreads)
+__global__ void __launch_bounds__(
+    ConvTile<kPrecision, kColumns, TileLayout::kDepthInner>::kThreads,
+    ConvTile<kPrecision, kColumns, TileLayout::kDepthInner>::kLeastBlocks)
     gather_kernel(const ConvGather p) {
   using Tile = ConvTile<kPrecision, kColumns, TileLayout::kDepthInner>;
   FM_DYNAMIC_SHARED(float, a, 0, Tile::kStages* Tile::kA);

@@ -59,6 +59,9 @@ struct ConvTile {
 
   static constexpr int kThreads =
       kMma ? kRows / 32 * (kColumns / kWarpColumns) * 32 : kRowThreads * kColumnThreads;
+  // Of one processor: what the registers are held to (65536 / (threads · blocks)). TF32's widest
+  // tile would spill.
+  static constexpr int kLeastBlocks = kThreads == 128 ? 3 : kPrecision == Precision::kBf16 ? 2 : 1;
   static constexpr int kFours =
       kMma ? kTileRowsOfWarp * kTileColumnsOfWarp : kThreadRows * kColumnFours;
 
@@ -83,7 +86,7 @@ struct ConvTile {
         multiply_f32_outer(a, b, sums);
       }
     } else {
-#pragma unroll
+#pragma unroll 1
       for (int sub = 0; sub < kDepth / 16; ++sub) multiply_mma(a, b, sub, sums);
     }
   }

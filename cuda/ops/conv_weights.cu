@@ -106,7 +106,9 @@ __device__ __forceinline__ void load_grad(const ConvWeights& p, SharedArray<floa
 }
 
 template <Precision kPrecision, int kColumns>
-__global__ void __launch_bounds__(ConvTile<kPrecision, kColumns, TileLayout::kDepthOuter>::kThreads)
+__global__ void __launch_bounds__(
+    ConvTile<kPrecision, kColumns, TileLayout::kDepthOuter>::kThreads,
+    ConvTile<kPrecision, kColumns, TileLayout::kDepthOuter>::kLeastBlocks)
     weights_kernel(const ConvWeights p) {
   using Tile = ConvTile<kPrecision, kColumns, TileLayout::kDepthOuter>;
   FM_DYNAMIC_SHARED(float, a, 0, Tile::kStages* Tile::kA);
