@@ -64,7 +64,9 @@ for program in "$tests" "$bench"; do
   # Copies can lose the mark.
   [ -x "$program" ] || chmod +x "$program"
 done
-FISHERMASK_CUDA_LIBRARY=$(realpath "${FISHERMASK_CUDA_LIBRARY:-$library}")
+library=${FISHERMASK_CUDA_LIBRARY:-$library}
+[ -f "$library" ] || usage "Expected the CUDA backend's library but found no file $library"
+FISHERMASK_CUDA_LIBRARY=$(realpath "$library")
 export FISHERMASK_CUDA_LIBRARY
 tests=$(realpath "$tests")
 bench=$(realpath "$bench")
