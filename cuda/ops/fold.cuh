@@ -129,7 +129,7 @@ __device__ __forceinline__ void fold_slice(const FoldBlock& block, std::int64_t 
 }
 
 template <typename Fold>
-__global__ void __launch_bounds__(FoldTuning::kThreads)
+__global__ void __launch_bounds__(FoldTuning::kThreads, 1)
     fold_terms(const __grid_constant__ Fold fold, const __grid_constant__ BroadcastWalk kept,
                const __grid_constant__ BroadcastWalk repeated, FoldBlock block,
                typename Fold::State* partials) {
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(FoldTuning::kThreads)
 
 // The slices of every result.
 template <typename Last>
-__global__ void __launch_bounds__(FoldTuning::kThreads)
+__global__ void __launch_bounds__(FoldTuning::kThreads, 1)
     fold_partials(const __grid_constant__ Last fold, FoldBlock block,
                   const typename Last::State* partials) {
   fold_slice<Last>(
