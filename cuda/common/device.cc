@@ -61,6 +61,7 @@ class CudaDevice final : public Device, public Backend {
   [[nodiscard]] Precision matmul_precision() const override { return precision_; }
   [[nodiscard]] std::shared_ptr<std::byte> take(std::int64_t bytes,
                                                 std::string_view purpose) override {
+    make_current();
     return pool_->take(bytes, purpose);
   }
   [[nodiscard]] std::byte* scratch(std::int64_t bytes) override {
@@ -73,6 +74,7 @@ class CudaDevice final : public Device, public Backend {
     return scratch_.get();
   }
   void to_host(void* to, const void* from, std::int64_t bytes) override {
+    make_current();
     if (bytes > 0) {
       FM_CUDA(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost,
                               stream_.get()));
@@ -82,6 +84,7 @@ class CudaDevice final : public Device, public Backend {
   // Through pinned memory in two halves, so that the copy of one overlaps the filling of the other.
   void from_host(void* to, const void* from, std::int64_t bytes) override {
     constexpr std::int64_t kHalf = kStagingBytes / 2;
+    make_current();
     auto* target = static_cast<std::byte*>(to);
     const auto* source = static_cast<const std::byte*>(from);
     while (bytes > 0) {
@@ -107,7 +110,7 @@ class CudaDevice final : public Device, public Backend {
   [[nodiscard]] Precision precision() const override { return precision_; }
   [[nodiscard]] std::shared_ptr<std::byte> allocate(std::int64_t bytes,
                                                     std::string_view purpose) override {
-    return pool_->take(bytes, purpose);
+    return take(bytes, purpose);
   }
   void upload(std::byte* to, const std::byte* from, std::int64_t bytes) override {
     from_host(to, from, bytes);
@@ -117,14 +120,17 @@ class CudaDevice final : public Device, public Backend {
   }
   void copy(std::byte* to, const std::byte* from, std::int64_t bytes) override {
     if (bytes == 0) return;
+    make_current();
     FM_CUDA(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice,
                             stream_.get()));
   }
   void zero(std::byte* to, std::int64_t bytes) override {
     if (bytes == 0) return;
+    make_current();
     FM_CUDA(cudaMemsetAsync(to, 0, static_cast<std::size_t>(bytes), stream_.get()));
   }
   void synchronize() override {
+    make_current();
     FM_CUDA(cudaStreamSynchronize(stream_.get()));
     staging_used_ = 0;
   }
@@ -186,6 +192,15 @@ class CudaDevice final : public Device, public Backend {
   }
 
  private:
+  // The runtime's current device is each thread's own. Every pass begins with a copy or an
+  // allocation, so its launches find it right.
+  void make_current() const {
+    thread_local int current = -1;
+    if (current == info_.index) return;
+    FM_CUDA(cudaSetDevice(info_.index));
+    current = info_.index;
+  }
+
   DeviceInfo info_;
   Precision precision_;
   std::unique_ptr<std::remove_pointer_t<cudaStream_t>, StreamCloser> stream_;

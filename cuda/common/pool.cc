@@ -41,6 +41,7 @@ std::byte* Pool::try_allocate(std::int64_t bytes) {
 
 std::shared_ptr<std::byte> Pool::take(std::int64_t bytes, std::string_view purpose) {
   const std::int64_t size = rounded(bytes);
+  const std::lock_guard lock(mutex_);
   std::byte* memory = nullptr;
   // A free block may be larger, but not so much that it is wasted.
   const auto found = free_.lower_bound(size);
@@ -52,7 +53,7 @@ std::shared_ptr<std::byte> Pool::take(std::int64_t bytes, std::string_view purpo
   }
   memory = try_allocate(size);
   if (memory == nullptr) {
-    trim();
+    release_free();
     memory = try_allocate(size);
   }
   FM_CHECK(memory != nullptr, OUT_OF_MEMORY, "the CUDA device has no ", bytes, " bytes left for ",
@@ -61,6 +62,7 @@ std::shared_ptr<std::byte> Pool::take(std::int64_t bytes, std::string_view purpo
 }
 
 void Pool::give(std::byte* memory, std::int64_t bytes) noexcept {
+  const std::lock_guard lock(mutex_);
   try {
     free_.emplace(bytes, memory);
   } catch (...) {
@@ -69,7 +71,17 @@ void Pool::give(std::byte* memory, std::int64_t bytes) noexcept {
   }
 }
 
+std::int64_t Pool::bytes() const noexcept {
+  const std::lock_guard lock(mutex_);
+  return bytes_;
+}
+
 void Pool::trim() noexcept {
+  const std::lock_guard lock(mutex_);
+  release_free();
+}
+
+void Pool::release_free() noexcept {
   for (const auto& [bytes, memory] : free_) {
     check_quietly(cudaFree(memory));
     bytes_ -= bytes;

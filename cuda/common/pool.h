@@ -1,12 +1,13 @@
 // Device memory that is kept when it is given back: cudaMalloc waits for the device, so that a
 // pass must not call it. Sizes are rounded up to powers of two below 1 MiB and to 2 MiB above.
-// Not thread-safe: a device belongs to one thread.
+// Safe from any thread: JavaScript's collector gives memory back on a thread of its own.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string_view>
 
 namespace fishermask::cuda {
@@ -23,12 +24,14 @@ class Pool : public std::enable_shared_from_this<Pool> {
   [[nodiscard]] std::shared_ptr<std::byte> take(std::int64_t bytes, std::string_view purpose);
   // Returns what nobody uses to the device.
   void trim() noexcept;
-  [[nodiscard]] std::int64_t bytes() const noexcept { return bytes_; }  // held, used or not
+  [[nodiscard]] std::int64_t bytes() const noexcept;  // held, used or not
 
  private:
   void give(std::byte* memory, std::int64_t bytes) noexcept;
+  void release_free() noexcept;
   [[nodiscard]] std::byte* try_allocate(std::int64_t bytes);
 
+  mutable std::mutex mutex_;
   std::multimap<std::int64_t, std::byte*> free_;  // by size
   std::int64_t bytes_ = 0;
 };
