@@ -14,7 +14,23 @@ namespace {
 constexpr std::array<std::string_view, 3> kPrecisionNames = {"f32", "tf32", "bf16"};
 constexpr const char* kLibraryName = "libfishermask_cuda.so";
 
-std::string library_path(const std::string& given) {
+// The library stays loaded to the end of the process: its kernels are registered with the driver.
+const CudaBackendEntry& load(const std::string& given) {
+  const std::string path = cuda_library_path(given);
+  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  const char* const reason = library == nullptr ? dlerror() : nullptr;
+  FM_CHECK(library != nullptr, NO_DEVICE, "the CUDA backend could not be loaded: ",
+           reason == nullptr ? path : std::string(reason));
+  const auto* const entry =
+      static_cast<const CudaBackendEntry*>(dlsym(library, kCudaBackendSymbol));
+  FM_CHECK(entry != nullptr && entry->abi == kCudaBackendAbi, NO_DEVICE, "the CUDA backend ", path,
+           " was not built together with this version of fishermask");
+  return *entry;
+}
+
+}  // namespace
+
+std::string cuda_library_path(const std::string& given) {
   if (const char* const chosen = std::getenv("FISHERMASK_CUDA_LIBRARY");
       chosen != nullptr && *chosen != '\0') {
     return chosen;
@@ -28,22 +44,6 @@ std::string library_path(const std::string& given) {
   }
   return kLibraryName;
 }
-
-// The library stays loaded to the end of the process: its kernels are registered with the driver.
-const CudaBackendEntry& load(const std::string& given) {
-  const std::string path = library_path(given);
-  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  const char* const reason = library == nullptr ? dlerror() : nullptr;
-  FM_CHECK(library != nullptr, NO_DEVICE, "the CUDA backend could not be loaded: ",
-           reason == nullptr ? path : std::string(reason));
-  const auto* const entry =
-      static_cast<const CudaBackendEntry*>(dlsym(library, kCudaBackendSymbol));
-  FM_CHECK(entry != nullptr && entry->abi == kCudaBackendAbi, NO_DEVICE, "the CUDA backend ", path,
-           " was not built together with this version of fishermask");
-  return *entry;
-}
-
-}  // namespace
 
 std::string_view precision_name(Precision precision) noexcept {
   return kPrecisionNames[static_cast<std::size_t>(precision)];

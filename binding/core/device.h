@@ -173,6 +173,8 @@ class Device {
 // library loaded. Errors: NO_DEVICE saying why.
 [[nodiscard]] std::shared_ptr<Device> open_cuda_device(const DeviceOptions& options,
                                                        const std::string& library = "");
+// What open_cuda_device would load.
+[[nodiscard]] std::string cuda_library_path(const std::string& library = "");
 // How many devices open_cuda_device would find, or why none.
 struct CudaAvailability {
   int devices = 0;

@@ -34,6 +34,8 @@ Network::Network(std::string_view graph_json, NetworkOptions options)
     : graph_(Graph::parse(graph_json)), options_(std::move(options)) {
   FM_CHECK(options_.real == DType::kF32 || options_.real == DType::kF64, ARGUMENT,
            "expected a real type of f32 or f64 but received ", dtype_name(options_.real));
+  FM_CHECK(options_.device == nullptr || (options_.real == DType::kF32 && !options_.reference),
+           UNSUPPORTED, "the reference kernels and f64 run on the CPU alone");
   for (const Parameter& parameter : graph_.parameters()) {
     parameters_.push_back(make_tensor(device(), options_.real, parameter.shape,
                                       "parameter '" + parameter.name + "'"));

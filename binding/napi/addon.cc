@@ -5,6 +5,7 @@
 #include "graph/op.h"
 #include "mask/score_program.h"
 #include "napi/bench_binding.h"
+#include "napi/device_binding.h"
 #include "napi/mask_binding.h"
 #include "napi/network_binding.h"
 #include "napi/top_k_binding.h"
@@ -20,7 +21,6 @@ Napi::Value build_info(const Napi::CallbackInfo& info) {
   out.Set("oneDNN", text(version->major, ".", version->minor, ".", version->patch));
   out.Set("compiler", std::string("g++ " __VERSION__));
   out.Set("hardwareThreads", static_cast<double>(std::thread::hardware_concurrency()));
-  out.Set("cuda", false);
   return out;
 }
 
@@ -74,6 +74,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   define_mask_functions(env, exports);
   define_top_k_functions(env, exports);
   define_bench_functions(env, exports);
+  define_device_functions(env, exports);
   // The thread must be gone before Node frees what it would deliver to.
   env.AddCleanupHook([engine = instance->engine.get()] { engine->stop(); });
   env.SetInstanceData(instance.release());  // Node deletes it when the environment ends

@@ -3,6 +3,7 @@
 #include "core/parallel.h"
 #include "core/placement.h"
 #include "napi/arguments.h"
+#include "napi/device_binding.h"
 
 namespace fishermask::napi {
 namespace {
@@ -166,7 +167,7 @@ Napi::Function NetworkBinding::define(Napi::Env env) {
        InstanceMethod<&NetworkBinding::dispose>("dispose")});
 }
 
-// new Network(graphJson, {threads, real: 'f32' | 'f64', reference: boolean})
+// new Network(graphJson, {threads, real: 'f32' | 'f64', reference: boolean, device?})
 NetworkBinding::NetworkBinding(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<NetworkBinding>(info) {
   guarded(info.Env(), [&] {
@@ -174,6 +175,7 @@ NetworkBinding::NetworkBinding(const Napi::CallbackInfo& info)
     NetworkOptions network;
     network.real = parse_dtype(string_member(options, "real", "f32"));
     network.reference = boolean_member(options, "reference", false);
+    network.device = device_value(options.Get("device"));
     state_ = std::make_shared<NetworkState>();
     state_->threads = static_cast<int>(integer_value(options.Get("threads"), "threads"));
     FM_CHECK(state_->threads >= 1 && state_->threads <= 4096, ARGUMENT,

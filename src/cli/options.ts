@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { loaders } from "../data/loaders.gen.js";
 import { architectures } from "../model/architectures.js";
+import { PRECISIONS, type Precision, parseDevice, requireCuda } from "../native/device.js";
 import { FishermaskError } from "../native/errors.js";
 import { SCOPES, UNITS } from "../native/masking.js";
 import { criteria } from "../unlearn/criteria.gen.js";
@@ -14,6 +15,11 @@ export interface CommonOptions {
   readonly seed: number;
   readonly json: boolean;
   readonly quiet: boolean;
+}
+
+/** Of the verbs whose networks may live on a device. */
+export interface DeviceOptions extends CommonOptions {
+  readonly precision: Precision;
 }
 
 /** Options that say which network and which data. */
@@ -82,6 +88,45 @@ export function addCommon(command: Command): Command {
     .option("--seed <N>", "of everything that is drawn", wholeNumber(0), 0)
     .option("--json", "print one JSON object on stdout", false)
     .option("--quiet", "no progress on stderr", false);
+}
+
+const PRECISION = "precision";
+
+/** For a verb whose networks may live on a device. The other verbs run on the CPU, and refuse `cuda`. */
+export function addDevice(command: Command): Command {
+  return addCommon(command).addOption(
+    new Option(
+      `--${PRECISION} <NAME>`,
+      "what matrix products read on a CUDA device; the CPU computes in f32",
+    )
+      .choices(PRECISIONS)
+      .default("f32"),
+  );
+}
+
+/**
+ * Refuses a device that is not there, or that the verb has no use for, before anything is read.
+ *
+ * @throws {@link FishermaskError} `ERR_FM_ARGUMENT`, `ERR_FM_NO_DEVICE`
+ */
+export async function checkDevice(command: Command): Promise<void> {
+  const { device, precision } = command.opts<{ device?: string; precision?: Precision }>();
+  if (device === undefined) return;
+  const takesDevice = command.options.some(({ long }) => long === `--${PRECISION}`);
+  const onCuda = parseDevice(device) !== null;
+  if (onCuda && !takesDevice) {
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      `Expected auto or cpu for --device of ${command.name()}, which runs on the CPU, but received "${device}"`,
+    );
+  }
+  if (device === "cpu" && precision !== undefined && precision !== "f32") {
+    throw new FishermaskError(
+      "ERR_FM_ARGUMENT",
+      `Expected --precision f32 with --device cpu but received ${precision}`,
+    );
+  }
+  if (onCuda) await requireCuda(device);
 }
 
 export function addData(command: Command): Command {
@@ -163,19 +208,4 @@ export function addMasking(command: Command): Command {
     )
     .option("--include <GLOB>", "only these tensors (repeatable)", collect)
     .option("--exclude <GLOB>", "not these tensors (repeatable)", collect);
-}
-
-/** `auto` and `cpu` are the CPU; there is no other device in this build, and `cuda` never falls back. */
-export function checkDevice(device: string): "cpu" {
-  if (device === "auto" || device === "cpu") return "cpu";
-  if (/^cuda(:\d+)?$/.test(device)) {
-    throw new FishermaskError(
-      "ERR_FM_NO_DEVICE",
-      `Expected a CUDA device for --device ${device} but this build has no CUDA backend; use --device cpu`,
-    );
-  }
-  throw new FishermaskError(
-    "ERR_FM_ARGUMENT",
-    `Expected auto, cpu or cuda:N for --device but received "${device}"`,
-  );
 }

@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { VERSION } from "../version.js";
+import { checkDevice } from "./options.js";
 import { register as bench } from "./verbs/bench.js";
 import { register as demo } from "./verbs/demo.js";
 import { register as doctor } from "./verbs/doctor.js";
@@ -20,7 +21,8 @@ export function createProgram(): Command {
     )
     .version(VERSION)
     .showHelpAfterError("(--help lists the options)")
-    .exitOverride();
+    .exitOverride()
+    .hook("preAction", (_program, command) => checkDevice(command));
   // In the order in which one would use them. Sub-commands inherit exitOverride only if it is set before.
   for (const register of [
     demo,

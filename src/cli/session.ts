@@ -2,11 +2,12 @@ import { type Dataset, type DatasetView, isTokens, subset, wholeView } from "../
 import type { DatasetSplit } from "../data/loader.js";
 import { type Normalization, parseNormalization } from "../data/normalize.js";
 import { loadDataset } from "../data/source.js";
-import type { Model } from "../model/model.js";
+import { loadNetwork, type Model } from "../model/model.js";
 import { openAnyModel } from "../model/open.js";
 import { FishermaskError } from "../native/errors.js";
+import type { EngineNetwork } from "../native/network.js";
 import type { StageReporter } from "../unlearn/method.js";
-import { type CommonOptions, checkDevice, type ModelDataOptions } from "./options.js";
+import type { CommonOptions, DeviceOptions, ModelDataOptions } from "./options.js";
 import { createProgress, type Progress, type ProgressStage } from "./progress.js";
 
 /** One run of the command line: progress on stderr, the result on stdout, Ctrl-C as an AbortSignal. */
@@ -16,8 +17,7 @@ export class Session {
   #stage: ProgressStage | undefined;
   readonly #json: boolean;
 
-  constructor(options: Pick<CommonOptions, "json" | "quiet" | "device">) {
-    checkDevice(options.device);
+  constructor(options: Pick<CommonOptions, "json" | "quiet">) {
     const controller = new AbortController();
     this.signal = controller.signal;
     this.progress = createProgress({ quiet: options.quiet });
@@ -29,8 +29,6 @@ export class Session {
       this.progress.warning("Stopping at the next batch; press Ctrl-C again to stop at once.");
       controller.abort();
     });
-    if (options.device === "auto")
-      this.message("device auto: using the CPU (this build has no CUDA backend)");
   }
 
   stage = (name: string, total: number | null): void => {
@@ -108,5 +106,19 @@ export async function openNetwork(options: ModelDataOptions, dataset: Dataset): 
     arch: options.arch,
     inputShape: dataset.shape,
     classes: dataset.classes.length,
+  });
+}
+
+/** Takes a network to the device that was asked for, and says which it is. */
+export function loadForRun(
+  session: Pick<Session, "message">,
+  model: Model,
+  { threads, device, precision }: Pick<DeviceOptions, "threads" | "device" | "precision">,
+): Promise<EngineNetwork> {
+  return loadNetwork(model, {
+    threads,
+    device,
+    precision,
+    onDevice: (choice) => session.message(choice.message),
   });
 }

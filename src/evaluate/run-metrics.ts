@@ -95,7 +95,16 @@ export interface RunMetrics {
   readonly fishermask: string;
   readonly createdAt: string;
   readonly seed: number;
-  readonly device: { readonly requested: string; readonly used: string; readonly threads: number };
+  readonly device: {
+    readonly requested: string;
+    /** `cpu` or `cuda:N`. */
+    readonly used: string;
+    /** Of a CUDA device: its driver's name for it, and what its matrix products read. */
+    readonly name?: string;
+    readonly precision?: string;
+    /** Of the engine on the CPU. */
+    readonly threads: number;
+  };
   readonly model: {
     readonly arch: string;
     readonly file: string | null;

@@ -1,5 +1,11 @@
 import { sha256File } from "../io/digest.js";
 import { rewriteSafetensors, SafetensorsFile, writeSafetensors } from "../io/safetensors.js";
+import {
+  chooseDevice,
+  type DeviceChoice,
+  type EngineDevice,
+  type Precision,
+} from "../native/device.js";
 import { FishermaskError } from "../native/errors.js";
 import { EngineNetwork, type NetworkOptions } from "../native/network.js";
 import { getArchitecture } from "./architectures.js";
@@ -88,12 +94,37 @@ export function parameterCount(graph: Graph): number {
     .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
 }
 
-/** Takes the weights into the engine. The model's own map stays as it is. */
-export async function loadNetwork(
-  model: Model,
-  options: NetworkOptions = {},
-): Promise<EngineNetwork> {
-  const network = new EngineNetwork(JSON.stringify(model.graph), options);
+export interface LoadOptions extends Omit<NetworkOptions, "device"> {
+  /** `auto`, `cpu` (the default) or `cuda:N`; or a device that is open. */
+  readonly device?: string | EngineDevice | undefined;
+  readonly precision?: Precision | undefined;
+  /** Hears which device was taken, and why. */
+  readonly onDevice?: ((choice: DeviceChoice) => void) | undefined;
+}
+
+async function deviceFor(graph: Graph, options: LoadOptions): Promise<EngineDevice | undefined> {
+  const { device, precision, onDevice } = options;
+  if (device === undefined || typeof device !== "string") return device;
+  const ops = new Set(graph.nodes.map((node) => node.op));
+  const choice = await chooseDevice({ name: device, precision, ops });
+  onDevice?.(choice);
+  return choice.device;
+}
+
+/**
+ * Takes the weights into the engine. The model's own map stays as it is.
+ *
+ * @throws {@link FishermaskError} those of `chooseDevice`, `ERR_FM_OUT_OF_MEMORY`, `ERR_FM_NON_FINITE` naming the tensor
+ */
+export async function loadNetwork(model: Model, options: LoadOptions = {}): Promise<EngineNetwork> {
+  const { threads, real, reference } = options;
+  const device = await deviceFor(model.graph, options);
+  const network = new EngineNetwork(JSON.stringify(model.graph), {
+    threads,
+    real,
+    reference,
+    device,
+  });
   try {
     await network.setParameters(model.weights);
   } catch (error) {

@@ -48,6 +48,23 @@ export interface NativeNetwork {
   dispose(): void;
 }
 
+export interface DeviceInfo {
+  readonly kind: string;
+  readonly index: number;
+  /** As its driver calls it. */
+  readonly name: string;
+  readonly memoryBytes: number;
+  /** 90 for 9.0. */
+  readonly computeCapability: number;
+  readonly processors: number;
+  /** Kernels run on the host: for tests. */
+  readonly emulated: boolean;
+  readonly matmulLibrary: string;
+}
+
+/** An opened device; opaque. */
+export type NativeDevice = { readonly __device: unique symbol };
+
 export interface NativeOptimizerOptions {
   readonly kind: "sgd" | "adamw";
   readonly momentum?: number;
@@ -213,6 +230,7 @@ export interface NativeAddon {
       readonly threads: number;
       readonly real?: "f32" | "f64";
       readonly reference?: boolean;
+      readonly device?: NativeDevice | undefined;
     },
   ) => NativeNetwork;
   readonly Trainer: new (network: NativeNetwork, options: NativeOptimizerOptions) => NativeTrainer;
@@ -224,8 +242,18 @@ export interface NativeAddon {
     readonly oneDNN: string;
     readonly compiler: string;
     readonly hardwareThreads: number;
-    readonly cuda: boolean;
   };
+  /** Where the CUDA backend is looked for. */
+  cudaLibrary(): string;
+  cudaAvailability(): Promise<{ readonly devices: readonly DeviceInfo[]; readonly reason: string }>;
+  openCudaDevice(
+    index: number,
+    precision: string,
+  ): Promise<{
+    readonly handle: NativeDevice;
+    readonly info: DeviceInfo;
+    readonly ops: readonly string[];
+  }>;
   errorCodes(): string[];
   scoreOps(): string[];
   ops(): string[];

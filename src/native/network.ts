@@ -12,6 +12,7 @@ import {
   native,
   nativeAsync,
 } from "./addon.js";
+import type { EngineDevice, Precision } from "./device.js";
 import { FishermaskError } from "./errors.js";
 
 /** How pixels become the network's input: (raw / divisor − mean[c]) / std[c]. */
@@ -35,6 +36,8 @@ export interface NetworkOptions {
   readonly real?: "f32" | "f64" | undefined;
   /** Reference kernels in f32. */
   readonly reference?: boolean | undefined;
+  /** Where weights and passes live; undefined: the CPU. Its matrix products have the precision it was opened with. */
+  readonly device?: EngineDevice | undefined;
 }
 
 function toNative(batch: EngineBatch): NativeBatch {
@@ -54,17 +57,26 @@ function toNative(batch: EngineBatch): NativeBatch {
 /** A graph with weights in the engine. Calls run in order on the engine's own thread; none blocks the event loop. */
 export class EngineNetwork {
   readonly threads: number;
+  /** `cpu` or `cuda:N`. */
+  readonly device: string;
+  /** Of a CUDA device: its driver's name for it, and what its matrix products read. */
+  readonly deviceDetails: { readonly name?: string; readonly precision?: Precision };
   #handle: NativeNetwork | undefined;
 
   /** @param graph the JSON text of a `Graph` */
   constructor(graph: string, options: NetworkOptions = {}) {
     this.threads = options.threads ?? availableParallelism();
+    const { device } = options;
+    this.device = device?.name ?? "cpu";
+    this.deviceDetails =
+      device === undefined ? {} : { name: device.info.name, precision: device.precision };
     this.#handle = native(
       (addon) =>
         new addon.Network(graph, {
           threads: this.threads,
           real: options.real ?? "f32",
           reference: options.reference ?? false,
+          device: device?.handle,
         }),
     );
   }

@@ -75,6 +75,14 @@ function code(text: string): SafeHtml {
   return html`<code>${named(text, kMaxValueLength)}</code>`;
 }
 
+/** `cpu`, or a CUDA device with its driver's name for it and what its matrix products read. */
+function deviceName({ used, name, precision }: RunMetrics["device"]): SafeHtml {
+  const more = [name, precision]
+    .filter((part) => part !== undefined)
+    .map((part) => html`, ${named(part, 60)}`);
+  return html`${named(used, 40)}${more}`;
+}
+
 function environment(metrics: RunMetrics): SafeHtml {
   const { device, model, data, seed } = metrics;
   const { counts } = data;
@@ -83,7 +91,7 @@ function environment(metrics: RunMetrics): SafeHtml {
     ["Made at", named(metrics.createdAt, 40)],
     [
       "Device",
-      html`${named(device.used, 40)} (asked for: ${named(device.requested, 40)}), ${device.threads} threads`,
+      html`${deviceName(device)} (asked for: ${named(device.requested, 40)}), ${device.threads} threads`,
     ],
     ["Seed", String(seed)],
     ["Model", html`${named(model.arch, 60)}, ${formatCount(model.parameters)} parameters`],

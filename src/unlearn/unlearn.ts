@@ -10,6 +10,7 @@ import {
 import { type SnapshotPlan, takeSnapshot } from "../evaluate/snapshot.js";
 import { candidateTensors } from "../model/candidates.js";
 import { loadNetwork, type Model, parameterCount, readWeights } from "../model/model.js";
+import type { Precision } from "../native/device.js";
 import { FishermaskError } from "../native/errors.js";
 import type { InputNormalization } from "../native/network.js";
 import { VERSION } from "../version.js";
@@ -41,7 +42,9 @@ export interface UnlearnRequest {
     | { readonly forget?: FisherStore | null; readonly remain?: FisherStore | null }
     | undefined;
   readonly threads?: number | undefined;
+  /** `auto` (the default), `cpu` or `cuda:N`. */
   readonly device?: string | undefined;
+  readonly precision?: Precision | undefined;
   readonly reporter?: StageReporter | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -291,7 +294,13 @@ export async function unlearn(request: UnlearnRequest): Promise<UnlearnResult> {
     remain: request.stored?.remain ?? null,
   };
   checkStored(stored, { digest: weightsDigest(model.weights), trainDigest, config, split });
-  using network = await loadNetwork(model, { threads: request.threads });
+  const requested = request.device ?? "auto";
+  using network = await loadNetwork(model, {
+    threads: request.threads,
+    device: requested,
+    precision: request.precision,
+    onDevice: (choice) => clock.message(choice.message),
+  });
   const probe = probeSamples(request);
   const reserved = reservedFor(request, probe);
   const plan = snapshotPlan(request, probe);
@@ -323,7 +332,7 @@ export async function unlearn(request: UnlearnRequest): Promise<UnlearnResult> {
     fishermask: VERSION,
     createdAt: new Date().toISOString(),
     seed: config.seed,
-    device: { requested: request.device ?? "auto", used: "cpu", threads: network.threads },
+    device: { requested, used: network.device, ...network.deviceDetails, threads: network.threads },
     model: {
       arch: model.arch,
       file: model.file,

@@ -90,7 +90,14 @@ describe("usage errors end with 2 and name the option", { timeout: SLOW }, () =>
 
   it("devices: 2 for no such name, 6 for one that is not here", async () => {
     await fails([...evaluate, "--device", "nonsense"], USAGE, "--device", "nonsense");
-    await fails([...evaluate, "--device", "cuda:0"], NO_DEVICE, "cuda:0");
+    await fails([...evaluate, "--device", "cuda:999"], NO_DEVICE, "cuda:999");
+    await fails([...evaluate, "--device", "cpu", "--precision", "bf16"], USAGE, "bf16");
+    await fails(
+      ["mask", ...lenet, ...fashion, "--ratio", "0.1", "--device", "cuda:0"],
+      USAGE,
+      "mask",
+      "CPU",
+    );
   });
 
   it("--help and --version are no errors", async () => {

@@ -6,18 +6,18 @@ import { parseNormalization } from "../../data/normalize.js";
 import { loadDataset } from "../../data/source.js";
 import { splitForget } from "../../data/split.js";
 import type { RunMetrics } from "../../evaluate/run-metrics.js";
-import { createModel, loadNetwork, type Model, readWeights } from "../../model/model.js";
+import { createModel, type Model, readWeights } from "../../model/model.js";
 import { train } from "../../train/train.js";
 import { type FineTuneConfig, resolveConfig } from "../../unlearn/config.js";
 import { presets } from "../../unlearn/presets.gen.js";
 import { prepareRunDirectory, writeRun } from "../../unlearn/run-directory.js";
 import { type UnlearnRequest, type UnlearnResult, unlearn } from "../../unlearn/unlearn.js";
-import { addCommon, type CommonOptions } from "../options.js";
-import { Session } from "../session.js";
+import { addDevice, type DeviceOptions } from "../options.js";
+import { loadForRun, Session } from "../session.js";
 import { formatPercent, formatSeconds } from "../table.js";
 import { resultTable } from "./unlearn.js";
 
-interface Options extends CommonOptions {
+interface Options extends DeviceOptions {
   readonly out: string;
   readonly forgetClass: string;
 }
@@ -52,16 +52,15 @@ const REPAIR: FineTuneConfig = {
 async function original(
   session: Session,
   request: Omit<UnlearnRequest, "model">,
-  threads: number,
-  seed: number,
+  options: Options,
 ): Promise<Model> {
   const { normalization } = request;
   const data = imagesOf(request.train, "the demo");
   const fresh = createModel(
     { arch: ARCH, inputShape: data.shape, classes: data.classes.length },
-    seed,
+    options.seed,
   );
-  using network = await loadNetwork(fresh, { threads });
+  using network = await loadForRun(session, fresh, options);
   const view = wholeView(data);
   session.stage("Train the original network", RECIPE.epochs * data.size);
   await train(network, view, {
@@ -69,7 +68,7 @@ async function original(
     optimizer: { kind: "sgd", momentum: RECIPE.momentum, weightDecay: RECIPE.weightDecay },
     augment: { crop: 0, flip: true },
     normalization,
-    seed,
+    seed: options.seed,
     signal: session.signal,
     onProgress: session.report,
   });
@@ -106,10 +105,11 @@ async function run(options: Options): Promise<void> {
     forgetClasses: [label],
     threads: options.threads,
     device: options.device,
+    precision: options.precision,
     reporter: session.reporter(),
     signal: session.signal,
   };
-  const model = await original(session, base, options.threads, options.seed);
+  const model = await original(session, base, options);
   const masked = await unlearn({ ...base, model });
   const retrained = await unlearn({
     ...base,
@@ -142,5 +142,5 @@ export function register(program: Command): void {
     )
     .option("--forget-class <NAME>", "the class to forget", "Trouser")
     .option("--out <DIR>", "the run directory", "demo-run");
-  addCommon(command).action(run);
+  addDevice(command).action(run);
 }

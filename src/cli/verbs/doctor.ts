@@ -1,15 +1,17 @@
 import type { Command } from "commander";
 import { addon } from "../../native/addon.js";
+import { cudaAvailability, describeDevice } from "../../native/device.js";
 import { environment } from "../../unlearn/run-directory.js";
 import { addCommon, type CommonOptions } from "../options.js";
 import { Session } from "../session.js";
 
 async function run(options: CommonOptions): Promise<void> {
   const session = new Session({ ...options, quiet: true });
+  const { devices, reason } = await cudaAvailability();
   const facts = {
     ...environment(),
     ops: addon().ops(),
-    cuda: "not built: this version has no CUDA backend",
+    cuda: devices.length > 0 ? devices.map(describeDevice) : `no device: ${reason}`,
   };
   const lines = Object.entries(facts).map(
     ([key, value]) =>

@@ -2,13 +2,18 @@ import { type Command, Option } from "commander";
 import { isTokens, subset } from "../../data/dataset.js";
 import { splitForget } from "../../data/split.js";
 import { evaluate } from "../../evaluate/accuracy.js";
-import { loadNetwork } from "../../model/model.js";
 import { FishermaskError } from "../../native/errors.js";
-import { addCommon, addData, addModel, type ModelDataOptions } from "../options.js";
-import { openData, openNetwork, Session } from "../session.js";
+import {
+  addData,
+  addDevice,
+  addModel,
+  type DeviceOptions,
+  type ModelDataOptions,
+} from "../options.js";
+import { loadForRun, openData, openNetwork, Session } from "../session.js";
 import { formatPercent, formatTable } from "../table.js";
 
-interface Options extends ModelDataOptions {
+interface Options extends ModelDataOptions, DeviceOptions {
   readonly split: "train" | "test";
   readonly subset: "all" | "forget" | "remain";
   readonly forget?: string;
@@ -19,7 +24,7 @@ async function run(options: Options): Promise<void> {
   const { dataset, view, normalization } = await openData(session, options, options.split);
   const model = await openNetwork(options, dataset);
   const chosen = await chooseSubset(options, dataset, view);
-  using network = await loadNetwork(model, { threads: options.threads });
+  using network = await loadForRun(session, model, options);
   const started = performance.now();
   session.stage("Evaluate", chosen.indices.length);
   const result = await evaluate(network, chosen, {
@@ -59,7 +64,7 @@ async function run(options: Options): Promise<void> {
         ? {}
         : { samples, lossPerToken: perToken, perplexity: Math.exp(perToken) }),
       perClass,
-      device: "cpu",
+      device: network.device,
       threads: options.threads,
       seconds,
       samplesPerSecond: samples / seconds,
@@ -131,5 +136,5 @@ export function register(program: Command): void {
   const command = program
     .command("evaluate")
     .description("measure a network's accuracy, in all and by class");
-  addCommon(addSubset(addData(addModel(command)))).action(run);
+  addDevice(addSubset(addData(addModel(command)))).action(run);
 }

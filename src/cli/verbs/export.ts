@@ -20,7 +20,7 @@ function sizes(text: string): number[] {
 }
 
 async function run(options: Options): Promise<void> {
-  const session = new Session({ ...options, device: "cpu" });
+  const session = new Session(options);
   const { model: path, arch, inputShape, classes, out } = options;
   if (!/\.onnx$/i.test(out)) {
     throw new FishermaskError(

@@ -1,14 +1,20 @@
 import type { Command } from "commander";
 import { datasetDigest } from "../../data/dataset.js";
-import { loadNetwork } from "../../model/model.js";
 import { computeFisher } from "../../unlearn/fisher.js";
 import { type FisherGradient, type FisherLabels, saveFisher } from "../../unlearn/fisher-store.js";
 import { checkDestination } from "../destination.js";
-import { addCommon, addData, addFisher, addModel, type ModelDataOptions } from "../options.js";
-import { openData, openNetwork, Session } from "../session.js";
+import {
+  addData,
+  addDevice,
+  addFisher,
+  addModel,
+  type DeviceOptions,
+  type ModelDataOptions,
+} from "../options.js";
+import { loadForRun, openData, openNetwork, Session } from "../session.js";
 import { addSubset, chooseSubset } from "./evaluate.js";
 
-interface Options extends ModelDataOptions {
+interface Options extends ModelDataOptions, DeviceOptions {
   readonly split: "train" | "test";
   readonly subset: "all" | "forget" | "remain";
   readonly forget?: string;
@@ -26,7 +32,7 @@ async function run(options: Options): Promise<void> {
   const { dataset, view, normalization } = await openData(session, options, options.split);
   const model = await openNetwork(options, dataset);
   const chosen = await chooseSubset(options, dataset, view);
-  using network = await loadNetwork(model, { threads: options.threads });
+  using network = await loadForRun(session, model, options);
   session.stage("Fisher", chosen.indices.length);
   const { store, seconds, meanLoss, accuracy } = await computeFisher(
     model.graph,
@@ -60,7 +66,7 @@ async function run(options: Options): Promise<void> {
       ...store.meta,
       tensors: store.squares.size,
       out: options.out,
-      device: "cpu",
+      device: network.device,
       threads: options.threads,
     },
     `Fisher of ${samples} samples in ${seconds.toFixed(2)} s (${(samples / seconds).toFixed(0)} samples/s) → ${options.out}`,
@@ -71,7 +77,7 @@ export function register(program: Command): void {
   const command = program
     .command("fisher")
     .description("sum the squared per-sample gradients of every parameter, into a Fisher store");
-  addCommon(addFisher(addSubset(addData(addModel(command)))))
+  addDevice(addFisher(addSubset(addData(addModel(command)))))
     .requiredOption("--out <FILE>", "where the store goes, .safetensors")
     .option("--per-token", "of text: a term for each token instead of one for a sequence", false)
     .option(

@@ -3,21 +3,22 @@ import { Option } from "commander";
 import { imagesOf } from "../../data/dataset.js";
 import { evaluate } from "../../evaluate/accuracy.js";
 import { architectures } from "../../model/architectures.js";
-import { createModel, loadNetwork, readWeights, saveModel } from "../../model/model.js";
+import { createModel, readWeights, saveModel } from "../../model/model.js";
 import { train } from "../../train/train.js";
 import { checkDestination } from "../destination.js";
 import {
-  addCommon,
   addData,
+  addDevice,
   atLeastZero,
+  type DeviceOptions,
   type ModelDataOptions,
   realNumber,
   wholeNumber,
 } from "../options.js";
-import { openData, Session } from "../session.js";
+import { loadForRun, openData, Session } from "../session.js";
 import { formatPercent } from "../table.js";
 
-interface Options extends ModelDataOptions {
+interface Options extends ModelDataOptions, DeviceOptions {
   readonly arch: string;
   readonly epochs: number;
   readonly learningRate: number;
@@ -40,7 +41,7 @@ async function run(options: Options): Promise<void> {
     { arch: options.arch, inputShape: dataset.shape, classes: dataset.classes.length },
     options.seed,
   );
-  using network = await loadNetwork(model, { threads: options.threads });
+  using network = await loadForRun(session, model, options);
   session.stage("Train", options.epochs * view.indices.length);
   const { momentum, nesterov, weightDecay } = options;
   const epochs = await train(network, view, {
@@ -94,7 +95,7 @@ export function register(program: Command): void {
         .makeOptionMandatory(),
     )
     .requiredOption("--out <FILE>", "where the network goes, .safetensors");
-  addCommon(addData(command))
+  addDevice(addData(command))
     .option("--epochs <N>", "passes over the data", wholeNumber(1), 30)
     .option(
       "--learning-rate <X>",

@@ -20,12 +20,13 @@ import { type PresetName, presets } from "../../unlearn/presets.gen.js";
 import { prepareRunDirectory, writeRun } from "../../unlearn/run-directory.js";
 import { unlearn } from "../../unlearn/unlearn.js";
 import {
-  addCommon,
   addData,
+  addDevice,
   addFisher,
   addMasking,
   addModel,
   atLeastZero,
+  type DeviceOptions,
   type ModelDataOptions,
   positive,
   positiveShare,
@@ -42,7 +43,7 @@ import {
   storedFishers,
 } from "./unlearn-options.js";
 
-interface Options extends ModelDataOptions, MaskingOptions, StoredFisherOptions {
+interface Options extends ModelDataOptions, DeviceOptions, MaskingOptions, StoredFisherOptions {
   readonly forget: string;
   readonly preset: PresetName;
   readonly method?: string;
@@ -278,6 +279,7 @@ async function run(options: Options): Promise<void> {
     stored,
     threads: options.threads,
     device: options.device,
+    precision: options.precision,
     reporter: session.reporter(),
     signal: session.signal,
   });
@@ -313,7 +315,7 @@ export function register(program: Command): void {
       new Option("--method <NAME>", "how").choices(Object.values(methods).map(({ name }) => name)),
     )
     .requiredOption("--out <DIR>", "the run directory");
-  addCommon(addMasking(addFisher(addData(addModel(command)))))
+  addDevice(addMasking(addFisher(addData(addModel(command)))))
     .option("--fisher-forget <FILE>", "a stored Fisher of the forget set")
     .option("--fisher-remain <FILE>", "a stored Fisher of the remain set")
     .option("--fisher-all <FILE>", "a stored Fisher of all data; the forget set's is subtracted")

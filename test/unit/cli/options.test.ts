@@ -1,9 +1,11 @@
 import { mkdirSync, writeFileSync } from "node:fs";
-import { InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { describe, expect, it } from "vitest";
 import { checkDestination } from "../../../src/cli/destination.js";
 import { EXIT, exitCodeOf } from "../../../src/cli/exit-codes.js";
 import {
+  addCommon,
+  addDevice,
   checkDevice,
   positive,
   positiveShare,
@@ -38,14 +40,42 @@ describe("numbers on the command line", () => {
 });
 
 describe("--device", () => {
-  it("cuda is refused where there is none, never replaced; other words are refused", async () => {
-    expect([checkDevice("auto"), checkDevice("cpu")]).toEqual(["cpu", "cpu"]);
-    for (const device of ["cuda", "cuda:0", "cuda:12"]) {
-      await expectError(() => checkDevice(device), "ERR_FM_NO_DEVICE", device, "no CUDA backend");
-    }
+  const check = (args: readonly string[], takesDevice = true): Promise<void> => {
+    const command = takesDevice ? addDevice(new Command("verb")) : addCommon(new Command("verb"));
+    command.exitOverride().configureOutput({ writeErr: () => undefined });
+    command.parse([...args], { from: "user" });
+    return checkDevice(command);
+  };
+
+  it("auto and cpu pass; cuda is refused where there is none, never replaced", async () => {
+    await check(["--device", "auto"]);
+    await check(["--device", "cpu"]);
+    await check([]);
+    // No machine has so many.
+    await expectError(() => check(["--device", "cuda:999"]), "ERR_FM_NO_DEVICE", "cuda:999");
+  });
+
+  it("other words are refused, and so is cuda for a verb that runs on the CPU", async () => {
     for (const device of ["gpu", "cuda:", "cuda:x", "CPU", ""]) {
-      await expectError(() => checkDevice(device), "ERR_FM_ARGUMENT", `"${device}"`);
+      await expectError(() => check(["--device", device]), "ERR_FM_ARGUMENT", `"${device}"`);
     }
+    await expectError(() => check(["--device", "cuda:0"], false), "ERR_FM_ARGUMENT", "verb", "CPU");
+  });
+
+  it("a precision is of CUDA devices", async () => {
+    await check(["--precision", "bf16"]);
+    await check(["--device", "cpu", "--precision", "f32"]);
+    await expectError(
+      () => check(["--device", "cpu", "--precision", "tf32"]),
+      "ERR_FM_ARGUMENT",
+      "tf32",
+    );
+    expect(() =>
+      addDevice(new Command())
+        .exitOverride()
+        .configureOutput({ writeErr: () => undefined })
+        .parse(["--precision", "f16"], { from: "user" }),
+    ).toThrow("f16");
   });
 });
 
@@ -65,6 +95,7 @@ describe("exit codes", () => {
       ERR_FM_GRAPH: 3,
       ERR_FM_OUT_OF_MEMORY: 5,
       ERR_FM_NO_DEVICE: 6,
+      ERR_FM_DEVICE_LOST: 6,
       ERR_FM_NO_PREBUILD: 6,
       ERR_FM_ABORTED: 130,
     };
