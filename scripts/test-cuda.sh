@@ -3,6 +3,7 @@
 #   1. with nvcc: libfishermask_cuda.so for all targets, warnings as errors; what ptxas says of its kernels, held against
 #      cuda/hot-kernels.txt
 #   2. the same sources compiled for the host (cuda/emulation), and every test of test/cuda run on them
+#      and the command line on an emulated device against the CPU
 #   3. with nvcc and without a driver: the real library is loaded, and says why there is no device; so does the addon
 # Without nvcc only the second runs, and the last lines say so. The library is then put beside the addon, where it is
 # looked for (build/Release/). With a driver: scripts/gpu-check.sh.
@@ -127,6 +128,7 @@ if step "configure $build" configure; then
   fi
   if step "tests and emulated library" make_target fishermask_cuda_tests fishermask_cuda_emulated; then
     step "test/cuda on the emulation" run_emulated
+    step "the command line on the emulation" env FISHERMASK_CUDA_LIBRARY="$PWD/$emulated" node test/cuda/tools/command-line-check.mjs
     if [ "$nvcc" = no ] || [ ! -f "$library" ]; then
       skipped+=("the real library without a driver: it was not built")
     elif has_driver; then

@@ -45,6 +45,16 @@ export {
 export { exportOnnx } from "./model/onnx/export.js";
 export { type OpenOnnxOptions, openOnnxModel } from "./model/onnx/open.js";
 export { type OpenModelOptions, openAnyModel } from "./model/open.js";
+export {
+  type CudaAvailability,
+  chooseDevice,
+  cudaAvailability,
+  type DeviceChoice,
+  type DeviceInfo,
+  type DeviceRequest,
+  EngineDevice,
+  type Precision,
+} from "./native/device.js";
 export { ERROR_CODES, FishermaskError, type FishermaskErrorCode } from "./native/errors.js";
 export type { KeepMask, Scope, Unit } from "./native/masking.js";
 export { EngineNetwork, type InputNormalization } from "./native/network.js";

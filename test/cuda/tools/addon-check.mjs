@@ -10,7 +10,10 @@ import { fileURLToPath } from "node:url";
 const root = new URL("../../../", import.meta.url);
 const pathOf = (name) => fileURLToPath(new URL(name, root));
 
-assert(existsSync(pathOf("build/Release/libfishermask_cuda.so")), "the library is beside the addon");
+assert(
+  existsSync(pathOf("build/Release/libfishermask_cuda.so")),
+  "the library is beside the addon",
+);
 const addon = createRequire(import.meta.url)(pathOf("build/Release/fishermask.node"));
 
 const { devices, reason } = await addon.cudaAvailability();
