@@ -21,7 +21,8 @@ files() { git ls-files -z --cached --others --exclude-standard -- "$@"; }
 
 clang_format() {
   files 'binding/*.cc' 'binding/*.h' 'test/native/*.cc' 'test/native/*.h' 'test/gradcheck/*.cc' 'test/gradcheck/*.h' \
-    'bench/native/*.cc' 'bench/native/*.h' 'cuda/*.cc' 'cuda/*.h' 'cuda/*.cu' 'cuda/*.cuh' |
+    'bench/native/*.cc' 'bench/native/*.h' 'test/cuda/*.cc' 'test/cuda/*.h' 'bench/cuda/*.cc' 'bench/cuda/*.h' \
+    'cuda/*.cc' 'cuda/*.h' 'cuda/*.cu' 'cuda/*.cuh' |
     xargs -0 -r clang-format-19 --dry-run -Werror
 }
 

@@ -245,23 +245,25 @@ std::vector<std::int32_t> FisherPass::sampled_labels(const Batch& batch) const {
   return labels;
 }
 
-const std::vector<std::vector<double>>& FisherPass::checked_finite(
-    const std::vector<std::vector<double>>& sums) const {
+void FisherPass::check_finite(const std::vector<std::vector<double>>& sums) const {
   for (std::size_t p = 0; p < sums.size(); ++p) {
     const bool finite =
         std::all_of(sums[p].begin(), sums[p].end(), [](double v) { return std::isfinite(v); });
     FM_CHECK(finite, NON_FINITE, "the Fisher of tensor '", network_.graph().parameters()[p].name,
              "' is not finite after ", samples_, " samples");
   }
-  return sums;
 }
 
 const std::vector<std::vector<double>>& FisherPass::square_sums() const {
-  return checked_finite(squares_.read());
+  const std::vector<std::vector<double>>& sums = squares_.read();
+  check_finite(sums);
+  return sums;
 }
 
 const std::vector<std::vector<double>>& FisherPass::gradient_sums() const {
-  return checked_finite(gradients_.read());
+  const std::vector<std::vector<double>>& sums = gradients_.read();
+  check_finite(sums);
+  return sums;
 }
 
 }  // namespace fishermask

@@ -73,8 +73,8 @@ class FisherPass {
   [[nodiscard]] std::vector<std::int32_t> sampled_labels(const Batch& batch) const;
   [[nodiscard]] BackwardRequest squares_request();
   [[nodiscard]] BackwardRequest gradients_request() const;
-  [[nodiscard]] const std::vector<std::vector<double>>& checked_finite(
-      const std::vector<std::vector<double>>& sums) const;
+  // Errors: NON_FINITE naming the parameter.
+  void check_finite(const std::vector<std::vector<double>>& sums) const;
   // (N · positions, C) on the host, at the pass's temperature.
   [[nodiscard]] std::vector<double> class_probabilities(const Batch& batch) const;
 
