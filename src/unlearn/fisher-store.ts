@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { SafetensorsFile, type TensorSource, writeSafetensors } from "../io/safetensors.js";
+import { PRECISIONS, type Precision } from "../native/device.js";
 import { FishermaskError } from "../native/errors.js";
 import { formatIds, parseIds } from "./id-ranges.js";
 
@@ -25,6 +26,8 @@ export interface FisherMeta {
   readonly datasetDigest: string;
   /** `batch-mean` alone: the batch size; its samples came in file order. */
   readonly batchSize: number | null;
+  /** What matrix products read: f32 on the CPU. */
+  readonly precision: Precision;
 }
 
 /** Sums over samples, in f32; the mean is sum / terms. */
@@ -212,6 +215,11 @@ class MetaReader {
     return value;
   }
 
+  /** As a store says that was written before there was a choice. */
+  precision(): Precision {
+    return this.metadata.has("precision") ? this.oneOf("precision", PRECISIONS) : "f32";
+  }
+
   oneOf<T extends string>(key: string, choices: readonly T[]): T {
     const value = choices.find((choice) => choice === this.text(key));
     if (value === undefined) throw this.bad(key, choices.join(" or "), this.text(key));
@@ -292,6 +300,7 @@ export function readFisherHeader(file: SafetensorsFile): FisherHeader {
       modelDigest: meta.text("modelDigest"),
       datasetDigest: meta.text("datasetDigest"),
       batchSize: batchSize === "null" ? null : meta.whole("batchSize", 1),
+      precision: meta.precision(),
     },
     ids,
     terms: readTerms(meta, ids.length, gradient),

@@ -141,6 +141,7 @@ export async function computeFisher(
       modelDigest: weightsDigest(all),
       datasetDigest,
       batchSize: gradient === "batch-mean" ? options.batchSize : null,
+      precision: network.deviceDetails.precision ?? "f32",
     },
     ids: ordered.indices,
     terms: result.terms,

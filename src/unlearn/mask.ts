@@ -111,7 +111,14 @@ function sumsOf(
 }
 
 /** What must agree for two Fishers to be held against each other. */
-const COMPARED = ["labels", "gradient", "temperature", "modelDigest", "datasetDigest"] as const;
+const COMPARED = [
+  "labels",
+  "gradient",
+  "temperature",
+  "modelDigest",
+  "datasetDigest",
+  "precision",
+] as const;
 
 /**
  * Scores compare the two: they must be of one network and one loss, and of sets that share no sample.

@@ -68,6 +68,7 @@ function storeOf(
       modelDigest: "m",
       datasetDigest: "d",
       batchSize: null,
+      precision: "f32",
     },
     ids: Int32Array.from(ids),
     terms: ids.length,

@@ -26,6 +26,7 @@ function store(ids: readonly number[], values: readonly number[], meta: Partial<
       modelDigest: "m",
       datasetDigest: "d",
       batchSize: null,
+      precision: "f32",
       ...meta,
     },
     ids: Int32Array.from(ids),
@@ -73,6 +74,7 @@ describe("stores combine", () => {
     modelDigest: "m2",
     datasetDigest: "d2",
     gradient: "batch-mean",
+    precision: "tf32",
   };
   it.each(Object.entries(others))("not with another %s", async (key, value) => {
     const other = store([1, 4], [1, 1, 1], { [key]: value });
@@ -169,6 +171,9 @@ describe("a hostile store", () => {
     const read = await loadFisher(await write({}, f32("w", 1, 2), f32("gradient/w", -1, 2)));
     expect([...read.ids]).toEqual([0, 1, 5]);
     expect([...(read.gradients?.get("w") ?? [])]).toEqual([-1, 2]);
+    expect(read.meta.precision).toBe("f32");
+    const rounded = await loadFisher(await write({ precision: "bf16" }, f32("w", 1, 2)));
+    expect(rounded.meta.precision).toBe("bf16");
   });
 
   it.each([
@@ -196,6 +201,7 @@ describe("a hostile store", () => {
     ["temperature", "hot"],
     ["reduction", "mean"],
     ["seed", "0.5"],
+    ["precision", "f16"],
     ["batchSize", "0"],
   ])("%s = %s is refused by name", async (key, value) => {
     const path = await write({ [key]: value }, f32("w", 1));

@@ -42,6 +42,7 @@ function fisher(ids: readonly number[], seed: number): FisherStore {
       modelDigest: "model",
       datasetDigest: "data",
       batchSize: null,
+      precision: "f32",
     },
     ids: Int32Array.from(ids),
     terms: ids.length,
