@@ -298,12 +298,19 @@ let loaded: NativeAddon | undefined;
  */
 const SPIN_COUNT = "1000";
 
+const require = createRequire(import.meta.url);
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** What loads the addon: `require(loader)(root)`, in whatever process. */
+export function addonPlace(): { readonly loader: string; readonly root: string } {
+  return { loader: require.resolve("node-gyp-build"), root };
+}
+
 function load(): NativeAddon {
   if (process.env["OMP_WAIT_POLICY"] === undefined) process.env["GOMP_SPINCOUNT"] ??= SPIN_COUNT;
-  const root = fileURLToPath(new URL("../..", import.meta.url));
-  const require = createRequire(import.meta.url);
   try {
-    const resolve = require("node-gyp-build") as (folder: string) => unknown;
+    const resolve = require(addonPlace().loader) as (folder: string) => unknown;
     return resolve(root) as NativeAddon;
   } catch (cause) {
     const reason = cause instanceof Error ? (cause.message.split("\n")[0] ?? "") : String(cause);

@@ -1,7 +1,6 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import { type DeviceInfo, type NativeDevice, native, nativeAsync } from "./addon.js";
+import { addonPlace, type DeviceInfo, type NativeDevice, native, nativeAsync } from "./addon.js";
 import { FishermaskError } from "./errors.js";
 
 export type { DeviceInfo } from "./addon.js";
@@ -63,25 +62,30 @@ function parseProbe(text: string): CudaAvailability {
   return { devices, reason };
 }
 
+// Its arguments are those of addonPlace.
+const PROBE = `require(process.argv[1])(process.argv[2]).cudaAvailability().then((found) => {
+  process.stdout.write(JSON.stringify({ devices: found.devices, reason: found.reason }));
+});`;
+
 function runProbe(): Promise<CudaAvailability> {
-  const script = fileURLToPath(new URL("./probe-cuda.js", import.meta.url));
+  const { loader, root } = addonPlace();
+  const options = {
+    timeout: PROBE_MILLISECONDS,
+    encoding: "utf8",
+    env: { ...process.env, NODE_OPTIONS: "" },
+  } as const;
   return new Promise((resolve) => {
-    execFile(
-      process.execPath,
-      [script],
-      { timeout: PROBE_MILLISECONDS, encoding: "utf8" },
-      (error, stdout) => {
-        if (error !== null) {
-          const how = error.signal ?? error.code ?? "an error";
-          resolve({
-            devices: [],
-            reason: `looking for CUDA devices in a child process ended with ${how}`,
-          });
-          return;
-        }
+    execFile(process.execPath, ["--eval", PROBE, loader, root], options, (error, stdout) => {
+      if (error === null) {
         resolve(parseProbe(stdout));
-      },
-    );
+        return;
+      }
+      const how = error.signal ?? `code ${error.code}`;
+      resolve({
+        devices: [],
+        reason: `looking for CUDA devices in a child process ended with ${how}`,
+      });
+    });
   });
 }
 

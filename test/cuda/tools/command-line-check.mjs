@@ -166,6 +166,21 @@ if (found.cuda[0].includes("emulated")) {
   assert(!existsSync(out));
 }
 
+// A library that ends the process that loads it ends a child alone.
+const bad = file("bad.so");
+const source = "__attribute__((constructor)) static void end(void) { __builtin_trap(); }";
+const compiled = spawnSync("cc", ["-shared", "-fPIC", "-x", "c", "-o", bad, "-"], {
+  input: source,
+});
+assert.equal(compiled.status, 0, String(compiled.stderr));
+const broken = cli(["doctor"], { FISHERMASK_CUDA_LIBRARY: bad });
+assert.equal(broken.status, 0, broken.stderr);
+assert.match(
+  broken.stdout,
+  /no device: looking for CUDA devices in a child process ended with SIG/,
+);
+refused(6, ["ended with SIG"], ["evaluate", ...on("cuda:0")], { FISHERMASK_CUDA_LIBRARY: bad });
+
 console.log(
   `CPU and ${found.cuda[0]}: trained weights differ by ${apart.toExponential(1)}, squares by ` +
     `${squares.toExponential(1)}, gradient sums by ${sums.toExponential(1)}; Jaccard index of the masks ${jaccard}`,
