@@ -17,6 +17,9 @@ jobs=${FISHERMASK_CUDA_JOBS:-$(nproc)}
 kCaseLimit=3600 # seconds; an emulated kernel that waits for itself is found by the emulation, a test's own loop is not
 export FISHERMASK_DATA=${FISHERMASK_DATA:-$PWD/../shared/data}
 
+# shellcheck source=scripts/cuda-cases.sh
+. scripts/cuda-cases.sh
+
 ran=()
 skipped=()
 failed=()
@@ -53,48 +56,13 @@ configure() {
 }
 make_target() { cmake --build "$build" --parallel "$(nproc)" --target "$@"; }
 
-# Number, then name, of each test case: what --first and --last count.
-list_cases() {
-  "$tests" --no-colors=true --list-test-cases ${only:+"-tc=*$only*"} | sed '/^\[doctest\]/d;/^=*$/d'
-}
-
-# One process for each case: they share nothing, and a crash costs one.
-run_case() {
-  local number=$1 began=$SECONDS status=0
-  timeout "$kCaseLimit" "$tests" --no-colors=true ${only:+"-tc=*$only*"} --first="$number" --last="$number" \
-    >"$scratch/case-$number" 2>&1 || status=$?
-  echo "$status $((SECONDS - began))" >"$scratch/status-$number"
-}
 run_emulated() {
-  local count passed=0 broken=0 said=0 number status seconds name
+  local status=0
   export FISHERMASK_CUDA_LIBRARY=$PWD/$emulated
-  list_cases >"$scratch/cases" || return 1
-  count=$(wc -l <"$scratch/cases")
-  [ "$count" -gt 0 ] || {
-    echo "no test case${only:+ named *$only*}"
-    return 1
-  }
-  export -f run_case
-  export tests only scratch kCaseLimit
-  seq "$count" | xargs -P "$jobs" -I{} bash -c 'run_case {}'
-  for number in $(seq "$count"); do
-    name=$(sed -n "${number}p" "$scratch/cases")
-    read -r status seconds <"$scratch/status-$number"
-    # What a case prints for the reader: coverage, worst errors.
-    sed '/^\[doctest\]/d;/^=*$/d' "$scratch/case-$number"
-    if [ "$status" -ne 0 ]; then
-      broken=$((broken + 1))
-      echo "FAILED ($status, $seconds s): $name"
-    elif grep -q 'SKIPPED: ' "$scratch/case-$number"; then
-      said=$((said + 1))
-      skipped+=("$name: $(grep -o 'SKIPPED: .*' "$scratch/case-$number" | head -n 1 | cut -c 10-)")
-    else
-      passed=$((passed + 1))
-      echo "ok ($seconds s): $name"
-    fi
-  done
+  run_cases "$tests" "$scratch/cases" "$jobs" "$kCaseLimit" ${only:+"-tc=*$only*"} || status=1
+  skipped+=("${said_why[@]}")
   totals="$passed passed, $broken failed, $said skipped"
-  [ "$broken" -eq 0 ]
+  return $status
 }
 
 # Whether the loader finds a driver.

@@ -46,7 +46,7 @@ Json definitions() {
        "weights and both Fishers read, masked weights and one bit a unit written: the least that "
        "has to move"},
       {"ofCopy", "gbPerSecond over that of the copy; the time has the keep-mask's download in it"},
-      {"ofCopyWithoutDownload", "the same, less the time of downloading so many bytes alone"},
+      {"ofCopyWithoutDownload", "the same where the keep-mask is left on the device"},
       {"networks.operations", "as bench/native: docs/performance.md"},
       {"forwardBackward", "evaluation mode, gradients of all weights summed over the batch"},
       {"fisher", "exact: squares of each sample's own gradients, summed in f64; the data's labels"},

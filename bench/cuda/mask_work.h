@@ -43,7 +43,11 @@ class MaskWork {
 
   // The weights as drawn: a masked one is no candidate of the next masking.
   void restore() const { device_->copy(weight_.raw(), original_.raw(), weight_.bytes()); }
-  void mask() { result = device_->mask_top_k(request_); }
+  // read_keep: also the bits' way to the host, into memory that is new each time.
+  void mask(bool read_keep = true) {
+    request_.read_keep = read_keep;
+    result = device_->mask_top_k(request_);
+  }
   [[nodiscard]] std::vector<float> weights() const { return weight_.read(); }
 
   DeviceMaskResult result;

@@ -98,10 +98,12 @@ struct DeviceMaskRequest {
   PhiloxKey key;
   std::int64_t k = 0;
   std::vector<DeviceMaskTensor> tensors;
+  bool read_keep = true;  // false: the weights alone are wanted, and the bits stay on the device
 };
 
 struct DeviceMaskResult {
-  std::vector<std::vector<std::uint8_t>> keep;  // one bit per unit, LSB first; unused bits 0
+  // One bit per unit, LSB first; unused bits 0. Empty where they were not to be read.
+  std::vector<std::vector<std::uint8_t>> keep;
   std::vector<std::int64_t> masked;             // by tensor
   std::int64_t eligible = 0;
   std::int64_t total_masked = 0;   // min(k, eligible)

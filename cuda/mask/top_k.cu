@@ -153,7 +153,6 @@ class Masking {
     const std::int64_t state = cut.part<MaskState>(1);  // first
     counts_at_ = cut.part<MaskCounts>(tensor_count());
     keep_at_ = cut.part<std::uint32_t>(plan_.words);
-    result_bytes_ = cut.bytes();
     result_ = backend_.take(cut.bytes(), "the keep-masks of a masking");
     workspace_.state = at<MaskState>(result_, state);
     workspace_.counts = at<MaskCounts>(result_, counts_at_);
@@ -254,16 +253,29 @@ class Masking {
     return static_cast<int>(std::size(kKeyDigits)) + 1;
   }
 
-  // Waits. Errors: NON_FINITE.
+  // Waits, once. Errors: NON_FINITE.
   void read() {
-    host_.resize(static_cast<std::size_t>(result_bytes_));
-    backend_.to_host(host_.data(), result_.get(), result_bytes_);
+    read_keep();
+    host_.resize(static_cast<std::size_t>(keep_at_));
+    backend_.to_host(host_.data(), result_.get(), keep_at_);
     if (state().nan_count == 0) return;
     NanReport report;
     for (std::size_t t = 0; t < plan_.tensors.size(); ++t) {
       report.add(request_.tensors[t].name, static_cast<std::int64_t>(counts(t).nan_count));
     }
     report.fail_if_any();
+  }
+  // Straight into what the caller gets, whose memory is taken while the device is at work.
+  void read_keep() {
+    keep_.resize(plan_.tensors.size());
+    if (!request_.read_keep) return;
+    for (std::size_t t = 0; t < keep_.size(); ++t) {
+      keep_[t].resize(static_cast<std::size_t>((plan_.tensors[t].units + 7) / 8));
+      if (keep_[t].empty()) continue;
+      const std::byte* const first = result_.get() + keep_at_ + plan_.tensors[t].first_word * 4;
+      FM_CUDA(cudaMemcpyAsync(keep_[t].data(), first, keep_[t].size(), cudaMemcpyDeviceToHost,
+                              stream()));
+    }
   }
   template <typename T>
   [[nodiscard]] T host_value(std::int64_t byte) const {
@@ -277,7 +289,7 @@ class Masking {
                                   static_cast<std::int64_t>(tensor * sizeof(MaskCounts)));
   }
 
-  [[nodiscard]] DeviceMaskResult result(int passes) const {
+  [[nodiscard]] DeviceMaskResult result(int passes) {
     const MaskState last = state();
     DeviceMaskResult result;
     result.eligible = static_cast<std::int64_t>(last.eligible);
@@ -286,10 +298,8 @@ class Masking {
     result.passes = passes;
     for (std::size_t t = 0; t < plan_.tensors.size(); ++t) {
       result.masked.push_back(static_cast<std::int64_t>(counts(t).masked));
-      const auto* const first = reinterpret_cast<const std::uint8_t*>(
-          host_.data() + keep_at_ + plan_.tensors[t].first_word * 4);
-      result.keep.emplace_back(first, first + (plan_.tensors[t].units + 7) / 8);
     }
+    result.keep = std::move(keep_);
     return result;
   }
 
@@ -302,8 +312,9 @@ class Masking {
   std::shared_ptr<std::byte> result_, work_, candidates_;
   MaskTensor* table_ = nullptr;
   ScoreInstruction* program_ = nullptr;
-  std::int64_t counts_at_ = 0, keep_at_ = 0, result_bytes_ = 0;
-  std::vector<std::byte> host_;
+  std::int64_t counts_at_ = 0, keep_at_ = 0;
+  std::vector<std::byte> host_;                  // state and counts
+  std::vector<std::vector<std::uint8_t>> keep_;  // by tensor
 };
 
 }  // namespace

@@ -199,10 +199,25 @@ __global__ void add_splits(const ConvWeights p, int splits, float* grad_weight) 
   }
 }
 
-int tile_columns(Precision precision, int columns) {
+// Whether a block may take as much shared memory as the widest tile wants (102 KiB): not on the
+// smaller devices of a generation (8.6, 8.9, 12.0), whose blocks have 99.
+bool has_wide_shared_memory(const DeviceInfo& info) {
+  switch (info.compute_capability) {
+    case 80:
+    case 87:
+    case 90:
+    case 100:
+    case 103:
+      return true;
+    default:
+      return false;
+  }
+}
+
+int tile_columns(Precision precision, int columns, bool wide) {
   if (columns <= 16 && precision == Precision::kF32) return 16;
   if (columns <= 32) return 32;
-  if (columns <= 64 || precision == Precision::kF32) return 64;
+  if (columns <= 64 || precision == Precision::kF32 || !wide) return 64;
   return 128;
 }
 
@@ -218,8 +233,8 @@ void launch_weights(cudaStream_t stream, const ConvWeights& p, int splits) {
 }
 
 template <Precision kPrecision>
-void launch_weights_mma(cudaStream_t stream, const ConvWeights& p, int splits) {
-  switch (tile_columns(kPrecision, p.grad_per_group)) {
+void launch_weights_mma(cudaStream_t stream, int columns, const ConvWeights& p, int splits) {
+  switch (columns) {
     case 32:
       return launch_weights<kPrecision, 32>(stream, p, splits);
     case 64:
@@ -229,10 +244,15 @@ void launch_weights_mma(cudaStream_t stream, const ConvWeights& p, int splits) {
   }
 }
 
-void launch_tiles(cudaStream_t stream, Precision precision, const ConvWeights& p, int splits) {
-  if (precision == Precision::kTf32) return launch_weights_mma<Precision::kTf32>(stream, p, splits);
-  if (precision == Precision::kBf16) return launch_weights_mma<Precision::kBf16>(stream, p, splits);
-  switch (tile_columns(precision, p.grad_per_group)) {
+void launch_tiles(cudaStream_t stream, Precision precision, int columns, const ConvWeights& p,
+                  int splits) {
+  if (precision == Precision::kTf32) {
+    return launch_weights_mma<Precision::kTf32>(stream, columns, p, splits);
+  }
+  if (precision == Precision::kBf16) {
+    return launch_weights_mma<Precision::kBf16>(stream, columns, p, splits);
+  }
+  switch (columns) {
     case 16:
       return launch_weights<Precision::kF32, 16>(stream, p, splits);
     case 32:
@@ -260,7 +280,8 @@ void add_weight_gradient(Backend& backend, Precision precision, ConvWeights prob
                          float* grad_weight) {
   const std::int64_t count = std::int64_t{problem.groups} * problem.depth * problem.grad_per_group;
   if (count == 0 || problem.positions == 0) return;
-  const int columns = tile_columns(precision, problem.grad_per_group);
+  const int columns = tile_columns(precision, problem.grad_per_group,
+                                   has_wide_shared_memory(backend.device_info()));
   const std::int64_t channel_tiles =
       (problem.grad_channels + kDirectLanes - 1) / std::int64_t{kDirectLanes};
   const std::int64_t blocks =
@@ -284,7 +305,7 @@ void add_weight_gradient(Backend& backend, Precision precision, ConvWeights prob
         dim3(kDirectLanes, kDirectHigh), 0};
     launch("conv_weights_direct", backend.stream(), shape, weights_direct, problem);
   } else {
-    launch_tiles(backend.stream(), precision, problem, splits);
+    launch_tiles(backend.stream(), precision, columns, problem, splits);
   }
   launch("conv_weights_sum", backend.stream(), over(count), add_splits, problem, splits,
          grad_weight);

@@ -427,6 +427,23 @@ TEST_CASE("mask on the device: a sample brackets, one pass decides, twice alike"
   }
 }
 
+TEST_CASE("mask on the device: the same weights where the bits are not read") {
+  Random random(90);
+  const Case made = make_case(random, {{9001}, {0}, {40, 70}}, Kind::kLognormal, Unit::kWeight);
+  OnDevice read(test::device(), made, kRatio, Unit::kWeight, false);
+  OnDevice unread(test::device(), made, kRatio, Unit::kWeight, false);
+  read.request.k = unread.request.k = 700;
+  unread.request.read_keep = false;
+  const DeviceMaskResult first = test::device().mask_top_k(read.request);
+  const DeviceMaskResult second = test::device().mask_top_k(unread.request);
+  CHECK(second.keep == std::vector<std::vector<std::uint8_t>>(3));
+  CHECK(second.masked == first.masked);
+  CHECK(second.threshold == first.threshold);
+  for (std::size_t t = 0; t < made.shapes.size(); ++t) {
+    CHECK(same_bits(read.weight[t].host(), unread.weight[t].host()));
+  }
+}
+
 TEST_CASE("mask on the device: a sampled ranking of kernels") {
   Random random(85);
   const Case made = make_case(random, {{69, 1000, 1, 2}}, Kind::kHeavyTail, Unit::kKernel);
