@@ -10,6 +10,7 @@
 #include "common/loops.h"
 #include "common/parts.h"
 #include "common/pool.h"
+#include "ops/cudnn.h"
 
 namespace fishermask::cuda {
 namespace {
@@ -36,6 +37,9 @@ DeviceInfo describe(int index) {
 #ifdef FM_EMULATION
   info.emulated = true;
 #endif
+  info.matmul_library = matmul_library();
+  const std::string cudnn = Cudnn::installed();
+  info.convolution_library = cudnn.empty() ? kOwnKernels : cudnn;
   return info;
 }
 
@@ -50,7 +54,8 @@ class CudaDevice final : public Device, public Backend {
     void* staging = nullptr;
     FM_CUDA(cudaMallocHost(&staging, kStagingBytes));
     staging_.reset(static_cast<std::byte*>(staging));
-    info_.matmul_library = matmul_library();
+    cudnn_ = Cudnn::open(stream, options.precision);
+    if (cudnn_ == nullptr) info_.convolution_library = kOwnKernels;
   }
 
   ~CudaDevice() override { check_quietly(cudaStreamSynchronize(stream_.get())); }
@@ -72,6 +77,15 @@ class CudaDevice final : public Device, public Backend {
       scratch_bytes_ = bytes;
     }
     return scratch_.get();
+  }
+  [[nodiscard]] Cudnn* cudnn() override {
+    if (cudnn_ == nullptr) return nullptr;
+    make_current();
+    if (!cudnn_->ready()) {
+      cudnn_.reset();
+      info_.convolution_library = kOwnKernels;
+    }
+    return cudnn_.get();
   }
   void to_host(void* to, const void* from, std::int64_t bytes) override {
     make_current();
@@ -204,6 +218,7 @@ class CudaDevice final : public Device, public Backend {
   DeviceInfo info_;
   Precision precision_;
   std::unique_ptr<std::remove_pointer_t<cudaStream_t>, StreamCloser> stream_;
+  std::unique_ptr<Cudnn> cudnn_;  // after its stream
   std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
   std::shared_ptr<std::byte> scratch_;
   std::int64_t scratch_bytes_ = 0;

@@ -32,4 +32,6 @@ void adamw_step(Backend& backend, const DeviceAdamW& step,
 // cuda/ops/gemm.cu: what multiplies matrices, for doctor and reports.
 [[nodiscard]] std::string matmul_library();
 
+inline constexpr const char* kOwnKernels = "own kernels";
+
 }  // namespace fishermask::cuda

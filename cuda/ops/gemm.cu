@@ -229,7 +229,7 @@ void gemm(Backend& backend, const GemmCall& call) {
 
 std::string matmul_library() {
   const std::string cublas = cublas_name();
-  return cublas.empty() ? "own kernels" : cublas;
+  return cublas.empty() ? kOwnKernels : cublas;
 }
 
 }  // namespace fishermask::cuda
