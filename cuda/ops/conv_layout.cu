@@ -2,8 +2,8 @@
 // Deterministic: yes; an element is one thread's.
 // Bound by:   memory. The ending costs a pass over y that own kernels do not need.
 #include "common/launch.cuh"
+#include "ops/aligned.h"
 #include "ops/conv_layout.h"
-#include "ops/conv_problem.h"
 
 namespace fishermask::cuda {
 namespace {

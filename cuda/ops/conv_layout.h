@@ -12,7 +12,7 @@ namespace fishermask::cuda {
 struct WeightOrder {
   std::int64_t outputs = 1, inputs = 1, taps = 1;
 
-  [[nodiscard]] std::int64_t count() const { return outputs * inputs * taps; }
+  [[nodiscard]] constexpr std::int64_t count() const { return outputs * inputs * taps; }
   [[nodiscard]] bool same() const { return taps == 1 || inputs == 1; }
 };
 

@@ -14,7 +14,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "ops/conv_problem.h"
+#include "ops/aligned.h"
 
 namespace fishermask::cuda {
 namespace {
