@@ -54,11 +54,12 @@ Napi::Value open_device(const Napi::CallbackInfo& info) {
     options.index = static_cast<int>(integer_value(info[0], "the device's index"));
     options.precision = parse_precision(string_value(info[1], "precision"));
     return post_job<std::shared_ptr<Device>>(
-        info.Env(), *instance_of(info.Env()).engine, [options] { return open_cuda_device(options); },
+        info.Env(), *instance_of(info.Env()).engine,
+        [options] { return open_cuda_device(options); },
         [](Napi::Env env, std::shared_ptr<Device>& device) -> Napi::Value {
-          const Handle handle = Handle::New(
-              env, new std::shared_ptr<Device>(device),
-              [](Napi::Env /*env*/, std::shared_ptr<Device>* held) { delete held; });
+          const Handle handle =
+              Handle::New(env, new std::shared_ptr<Device>(device),
+                          [](Napi::Env /*env*/, std::shared_ptr<Device>* held) { delete held; });
           handle.TypeTag(&kDeviceTag);
           Napi::Array ops = Napi::Array::New(env);
           for (const std::string& name : device->op_names()) ops.Set(ops.Length(), name);

@@ -11,8 +11,8 @@ namespace fishermask::cuda {
 
 class Cudnn {
  public:
-  // Null where no cuDNN can be loaded (cudnn_api.h says when), and for bf16: cuDNN's convolutions
-  // of f32 tensors round operands to TF32 at the least, which is not what that precision promises.
+  // Null where no cuDNN can be loaded (cudnn_api.h says when), and for bf16: of f32 tensors cuDNN
+  // reads 10 bits of fraction or all, which is not what that precision promises.
   [[nodiscard]] static std::unique_ptr<Cudnn> open(cudaStream_t stream, Precision precision);
   // "cuDNN 9.24.0", of the library that open would load; empty: none.
   [[nodiscard]] static std::string installed();

@@ -239,6 +239,7 @@ TEST_CASE("a convolution by cuDNN's stand-in sees weights that changed between i
 TEST_CASE("after its first pass a convolution by cuDNN takes no memory and asks nothing") {
   const std::optional<FakeLibrary> fake = fake_cudnn();
   if (!fake) return;
+  const std::int64_t live = fake->count("live");
   {
     const std::shared_ptr<Device> on = fake_device();
     const ImageCase one = small_case();
@@ -267,7 +268,7 @@ TEST_CASE("after its first pass a convolution by cuDNN takes no memory and asks 
     CHECK(fake->count("cudnnCreate") == 0);
     CHECK(fake->count("cudnnSetStream") == 0);
   }
-  CHECK(fake->count("live") == 0);
+  CHECK(fake->count("live") == live);
   CHECK(fake->count("complaints") == 0);
 }
 
