@@ -155,6 +155,20 @@ write_report() {
   echo "$file"
 }
 
+# use_bundled VARIABLE NAME: where the loader knows no library NAME, the one that a python3's packages bring
+use_bundled() {
+  local found
+  if [ -n "${!1:-}" ] || ldconfig -p 2>/dev/null | grep -qF "$2" || ! have python3; then return; fi
+  found=$(python3 -c 'import glob, sys
+print(next((f for p in sys.path for f in glob.glob(p + "/nvidia/*/lib/" + sys.argv[1])), ""))' "$2" 2>/dev/null)
+  if [ -n "$found" ]; then export "$1=$found"; fi
+}
+# An emulated device's memory is none that they could reach.
+if [ "$smoke" = no ]; then
+  use_bundled FISHERMASK_CUBLASLT libcublasLt.so.13
+  use_bundled FISHERMASK_CUDNN libcudnn.so.9
+fi
+
 rm -f "$out"/{device,bench,compare}.json
 # What cannot open a device can do nothing else.
 if ! timeout 60 "$bench" --info >"$out/device.json" 2>"$out/device.log"; then

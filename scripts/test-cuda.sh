@@ -2,7 +2,8 @@
 # `npm run test:cuda`: the CUDA backend on a machine that need not have a GPU. Exit code 1 when anything failed.
 #   1. with nvcc: libfishermask_cuda.so for all targets, warnings as errors; what ptxas says of its kernels, held against
 #      cuda/hot-kernels.txt
-#   2. the same sources compiled for the host (cuda/emulation), and every test of test/cuda run on them
+#   2. the same sources compiled for the host (cuda/emulation), and every test of test/cuda run on them; ops and networks
+#      again with stand-ins for cuBLASLt and cuDNN;
 #      and the command line on an emulated device against the CPU
 #   3. with nvcc and without a driver: the real library is loaded, and says why there is no device; so does the addon
 # Without nvcc only the second runs, and the last lines say so. The library is then put beside the addon, where it is
@@ -65,6 +66,14 @@ run_emulated() {
   return $status
 }
 
+# Whole networks through both libraries' calls.
+run_with_stand_ins() {
+  # A library that is not there is no error to the backend.
+  [ -f "$build/libfake_cudnn.so" ] && [ -f "$build/libfake_cublaslt.so" ] || return 1
+  FISHERMASK_CUDA_LIBRARY=$PWD/$emulated FISHERMASK_CUBLASLT=$PWD/$build/libfake_cublaslt.so FISHERMASK_CUDNN=$PWD/$build/libfake_cudnn.so \
+    timeout "$kCaseLimit" "$tests" --no-colors=true -tc="every op*,convolutions beyond*,engine: Fishers*,engine: training*"
+}
+
 # Whether the loader finds a driver.
 has_driver() { ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1'; }
 run_absent() {
@@ -96,6 +105,7 @@ if step "configure $build" configure; then
   fi
   if step "tests and emulated library" make_target fishermask_cuda_tests fishermask_cuda_emulated; then
     step "test/cuda on the emulation" run_emulated
+    if [ -z "$only" ]; then step "ops and networks with stand-ins for cuBLASLt and cuDNN" run_with_stand_ins; fi
     step "the command line on the emulation" env FISHERMASK_CUDA_LIBRARY="$PWD/$emulated" node test/cuda/tools/command-line-check.mjs
     if [ "$nvcc" = no ] || [ ! -f "$library" ]; then
       skipped+=("the real library without a driver: it was not built")

@@ -9,8 +9,8 @@
 namespace fishermask::cuda_bench {
 namespace {
 
-const std::vector<std::string> kSections = {"correctness", "ceilings", "squares", "topK",
-                                            "networks"};
+const std::vector<std::string> kSections = {"correctness", "ceilings", "squares",
+                                            "topK",        "networks", "convolutions"};
 const std::vector<std::string> kNetworks = {"resnet20", "resnet18", "vit_b16", "gpt2_124m"};
 
 std::vector<std::string> split(const std::string& list) {
@@ -163,7 +163,8 @@ Json describe(const DeviceInfo& info) {
           {"computeCapability", info.compute_capability},
           {"processors", info.processors},
           {"emulated", info.emulated},
-          {"matmulLibrary", info.matmul_library}};
+          {"matmulLibrary", info.matmul_library},
+          {"convolutionLibrary", info.convolution_library}};
 }
 
 }  // namespace fishermask::cuda_bench

@@ -79,6 +79,7 @@ void run_ceilings(BenchRun& run);
 void run_squares(BenchRun& run);
 void run_top_k(BenchRun& run);
 void run_networks(BenchRun& run);
+void run_convolutions(BenchRun& run);
 
 // GFLOP/s of the fastest linear layer measured at this precision; 0 before run_ceilings.
 [[nodiscard]] double matmul_gflops(const BenchRun& run, std::string_view precision);

@@ -3,7 +3,7 @@
 // FISHERMASK_CUDA_LIBRARY. Writes one JSON document (--json FILE) and prints short tables. Exit
 // code: 1 when a check or a step failed, 2 when it could not begin.
 //   --info                        the device alone, as JSON
-//   --sections  correctness,ceilings,squares,topK,networks
+//   --sections  correctness,ceilings,squares,topK,networks,convolutions
 //   --precisions f32,tf32,bf16
 //   --params    1e6,1e7,1e8,1e9   sizes of the masking
 //   --networks  resnet20,resnet18,vit_b16,gpt2_124m
@@ -47,6 +47,8 @@ Json definitions() {
        "has to move"},
       {"ofCopy", "gbPerSecond over that of the copy; the time has the keep-mask's download in it"},
       {"ofCopyWithoutDownload", "the same where the keep-mask is left on the device"},
+      {"convolutions",
+       "each product alone, with what its library needs around it: ordered weights"},
       {"networks.operations", "as bench/native: docs/performance.md"},
       {"forwardBackward", "evaluation mode, gradients of all weights summed over the batch"},
       {"fisher", "exact: squares of each sample's own gradients, summed in f64; the data's labels"},
@@ -61,6 +63,7 @@ int run_all(const Settings& settings) {
   run.section("squares", [&] { run_squares(run); });
   run.section("topK", [&] { run_top_k(run); });
   run.section("networks", [&] { run_networks(run); });
+  run.section("convolutions", [&] { run_convolutions(run); });
   run.save();
   print_tables(run.document());
   std::printf("\n%s\n", run.failed() ? "FAILED" : "ok");

@@ -70,18 +70,31 @@ void print_networks(const Json& rows) {
   }
 }
 
+void print_convolutions(const Json& rows) {
+  std::printf("\n%-30s %-5s %-16s %10s %10s %10s   TFLOP/s\n", "convolution", "", "library",
+              "forward", "grad x", "grad W");
+  for (const Json& row : rows) {
+    std::printf("%-30s %-5s %-16s %10.2f %10.2f %10.2f\n", word(row, "shape").c_str(),
+                word(row, "precision").c_str(), word(row, "library").c_str(),
+                1e-3 * number(row["forward"], "gflops"),
+                1e-3 * number(row["inputGradient"], "gflops"),
+                1e-3 * number(row["weightGradient"], "gflops"));
+  }
+}
+
 }  // namespace
 
 void print_tables(const Json& document) {
   const Json& device = document["device"];
-  std::printf("%s%s, %s\n", word(device, "name").c_str(),
+  std::printf("%s%s, matrix products by %s, convolutions by %s\n", word(device, "name").c_str(),
               device["emulated"].get<bool>() ? " (emulated: no figure means anything)" : "",
-              word(device, "matmulLibrary").c_str());
+              word(device, "matmulLibrary").c_str(), word(device, "convolutionLibrary").c_str());
   print_checks(document);
   if (has(document, "ceilings")) print_ceilings(document["ceilings"]);
   if (has(document, "squares")) print_squares(document["squares"]);
   if (has(document, "topK")) print_top_k(document["topK"]);
   if (has(document, "networks")) print_networks(document["networks"]);
+  if (has(document, "convolutions")) print_convolutions(document["convolutions"]);
 }
 
 }  // namespace fishermask::cuda_bench

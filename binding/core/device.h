@@ -35,8 +35,9 @@ struct DeviceInfo {
   std::int64_t memory_bytes = 0;
   int compute_capability = 0;  // 90 for 9.0
   int processors = 0;
-  bool emulated = false;       // kernels run on the host, for tests
-  std::string matmul_library;  // "cuBLASLt 13.0.1", or "own kernels"
+  bool emulated = false;            // kernels run on the host, for tests
+  std::string matmul_library;       // "cuBLASLt 13.0.1", or "own kernels"
+  std::string convolution_library;  // "cuDNN 9.24.0", or "own kernels"
 };
 
 // What matrix products read: f32 as it is, or rounded to 10 (TF32) or 7 (bf16) bits of fraction
@@ -186,7 +187,7 @@ struct CudaAvailability {
 [[nodiscard]] CudaAvailability cuda_availability(const std::string& library = "");
 
 // The one symbol of the backend's library. Both sides are built together: `abi` must be equal.
-inline constexpr int kCudaBackendAbi = 1;
+inline constexpr int kCudaBackendAbi = 2;
 struct CudaBackendEntry {
   int abi = 0;
   CudaAvailability (*availability)() = nullptr;

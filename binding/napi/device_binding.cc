@@ -20,6 +20,7 @@ Napi::Object info_value(Napi::Env env, const DeviceInfo& info) {
   out.Set("processors", info.processors);
   out.Set("emulated", info.emulated);
   out.Set("matmulLibrary", info.matmul_library);
+  out.Set("convolutionLibrary", info.convolution_library);
   return out;
 }
 

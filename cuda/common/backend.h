@@ -23,6 +23,8 @@
 namespace fishermask::cuda {
 
 class Backend;
+class Cublas;
+class Cudnn;
 
 struct KernelContext {
   Backend* backend = nullptr;  // outlives the kernels
@@ -73,6 +75,9 @@ class Backend {
   // Scratch that the next call of scratch() may hand to another launcher: work on the stream is in
   // order, so it is free again for whoever launches later. At least `bytes`, aligned to 256.
   [[nodiscard]] virtual std::byte* scratch(std::int64_t bytes) = 0;
+  // Ready for use; null where own kernels do the work.
+  [[nodiscard]] virtual Cublas* cublas() = 0;
+  [[nodiscard]] virtual Cudnn* cudnn() = 0;
   virtual void to_host(void* to, const void* from, std::int64_t bytes) = 0;    // waits
   virtual void from_host(void* to, const void* from, std::int64_t bytes) = 0;  // `from` may change
 };

@@ -10,10 +10,13 @@
 #include "common/loops.h"
 #include "common/parts.h"
 #include "common/pool.h"
+#include "ops/cublas.h"
+#include "ops/cudnn.h"
 
 namespace fishermask::cuda {
 namespace {
 
+constexpr const char* kOwnKernels = "own kernels";
 constexpr std::int64_t kStagingBytes = 16 << 20;
 
 struct StreamCloser {
@@ -36,6 +39,11 @@ DeviceInfo describe(int index) {
 #ifdef FM_EMULATION
   info.emulated = true;
 #endif
+  const auto or_own = [](const std::string& library) {
+    return library.empty() ? std::string(kOwnKernels) : library;
+  };
+  info.matmul_library = or_own(Cublas::installed());
+  info.convolution_library = or_own(Cudnn::installed());
   return info;
 }
 
@@ -50,7 +58,9 @@ class CudaDevice final : public Device, public Backend {
     void* staging = nullptr;
     FM_CUDA(cudaMallocHost(&staging, kStagingBytes));
     staging_.reset(static_cast<std::byte*>(staging));
-    info_.matmul_library = matmul_library();
+    cublas_ = Cublas::open();
+    cudnn_ = Cudnn::open(stream, options.precision);
+    if (cudnn_ == nullptr) info_.convolution_library = kOwnKernels;
   }
 
   ~CudaDevice() override { check_quietly(cudaStreamSynchronize(stream_.get())); }
@@ -73,6 +83,8 @@ class CudaDevice final : public Device, public Backend {
     }
     return scratch_.get();
   }
+  [[nodiscard]] Cublas* cublas() override { return ready(cublas_, info_.matmul_library); }
+  [[nodiscard]] Cudnn* cudnn() override { return ready(cudnn_, info_.convolution_library); }
   void to_host(void* to, const void* from, std::int64_t bytes) override {
     make_current();
     if (bytes > 0) {
@@ -192,6 +204,18 @@ class CudaDevice final : public Device, public Backend {
   }
 
  private:
+  // A library that cannot make its handle is given up, and the device's information says so.
+  template <typename Library>
+  [[nodiscard]] Library* ready(std::unique_ptr<Library>& library, std::string& name) {
+    if (library == nullptr) return nullptr;
+    make_current();
+    if (!library->ready()) {
+      library.reset();
+      name = kOwnKernels;
+    }
+    return library.get();
+  }
+
   // The runtime's current device is each thread's own. Every pass begins with a copy or an
   // allocation, so its launches find it right.
   void make_current() const {
@@ -204,6 +228,8 @@ class CudaDevice final : public Device, public Backend {
   DeviceInfo info_;
   Precision precision_;
   std::unique_ptr<std::remove_pointer_t<cudaStream_t>, StreamCloser> stream_;
+  std::unique_ptr<Cublas> cublas_;
+  std::unique_ptr<Cudnn> cudnn_;  // after its stream
   std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
   std::shared_ptr<std::byte> scratch_;
   std::int64_t scratch_bytes_ = 0;

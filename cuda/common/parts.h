@@ -29,7 +29,4 @@ void adamw_step(Backend& backend, const DeviceAdamW& step,
 // cuda/mask/top_k.cu
 [[nodiscard]] DeviceMaskResult mask_top_k(Backend& backend, const DeviceMaskRequest& request);
 
-// cuda/ops/gemm.cu: what multiplies matrices, for doctor and reports.
-[[nodiscard]] std::string matmul_library();
-
 }  // namespace fishermask::cuda

@@ -1,6 +1,7 @@
 // Plans the gathers of a convolution and runs them: one going forward; transposed one for each
 // phase of the stride, so that no tap is tried where it cannot meet.
-// Workspace:  the packed weights of either direction, kept from call to call.
+// Workspace:  the packed weights of either direction, kept from call to call. cuDNN's, which goes
+// first, is cudnn_conv.cc's matter.
 #include "ops/channel_sums.cuh"
 #include "ops/conv_engine.h"
 
@@ -36,7 +37,8 @@ ConvEngine::ConvEngine(const ConvShape& shape, const KernelContext& context)
       direct_(shape.groups > 1 && shape.in / shape.groups <= kDirectChannels &&
               shape.out / shape.groups <= kDirectChannels &&
               // blocks of the weight gradient's grid
-              shape.window.rows.kernel * shape.window.columns.kernel * kDirectChannels <= 65535) {}
+              shape.window.rows.kernel * shape.window.columns.kernel * kDirectChannels <= 65535),
+      cudnn_(direct_ ? nullptr : CudnnConv::make(shape, context)) {}
 
 ConvEngine::Plan ConvEngine::plan_of(const GatherAxis& rows, const GatherAxis& columns,
                                      bool transposed) const {
@@ -92,7 +94,10 @@ void ConvEngine::plan(bool transposed, Direction& direction) const {
   }
 }
 
-void ConvEngine::forget_weights() { forward_.fresh = transposed_.fresh = false; }
+void ConvEngine::forget_weights() {
+  forward_.fresh = transposed_.fresh = false;
+  if (cudnn_ != nullptr) cudnn_->forget_weights();
+}
 
 void ConvEngine::run(Direction& direction, bool transposed, const float* source,
                      const float* weight, const ConvEnding& ending, float* dest) {
@@ -129,14 +134,17 @@ void ConvEngine::run(Direction& direction, bool transposed, const float* source,
 
 void ConvEngine::to_output(const float* x, const float* weight, const ConvEnding& ending,
                            float* y) {
+  if (cudnn_ != nullptr && cudnn_->to_output(x, weight, ending, y)) return;
   run(forward_, false, x, weight, ending, y);
 }
 
 void ConvEngine::to_input(const float* y, const float* weight, const ConvEnding& ending, float* x) {
+  if (cudnn_ != nullptr && cudnn_->to_input(y, weight, ending, x)) return;
   run(transposed_, true, y, weight, ending, x);
 }
 
 void ConvEngine::add_weight_gradient(const float* x, const float* y, float* grad_weight) {
+  if (cudnn_ != nullptr && cudnn_->add_weight_gradient(x, y, grad_weight)) return;
   ConvWeights problem;
   problem.source = x, problem.grad = y;
   problem.rows = forward_axis(shape_.window.rows);

@@ -1,34 +1,18 @@
 // The three products of a convolution, which conv2d and conv_transpose2d share: the transposed
-// convolution's forward is the convolution's input gradient, and the other way round.
+// convolution's forward is the convolution's input gradient, and the other way round. By cuDNN
+// where the device has it and it takes the problem, else by own kernels.
 #pragma once
 
-#include <optional>
+#include <memory>
+#include <vector>
 
 #include "common/backend.h"
-#include "core/conv_sizes.h"
 #include "ops/conv_gather.h"
+#include "ops/conv_shape.h"
 #include "ops/conv_weights.h"
+#include "ops/cudnn_conv.h"
 
 namespace fishermask::cuda {
-
-// Of the convolution (not the transposed one): x (N, window.in…, in), y (N, window.out…, out), W
-// (out, in/groups, K_h, K_w).
-struct ConvShape {
-  Window window;
-  std::int64_t in = 1, out = 1, groups = 1;
-  std::int64_t batch = 1;
-
-  [[nodiscard]] std::int64_t in_positions() const { return window.rows.in * window.columns.in; }
-  [[nodiscard]] std::int64_t out_positions() const { return window.rows.out * window.columns.out; }
-};
-
-// What follows the sum: + bias, + what was there, + residual, max(·, 0).
-struct ConvEnding {
-  const float* bias = nullptr;      // or null
-  const float* residual = nullptr;  // or null
-  bool add = false;
-  bool relu = false;
-};
 
 class ConvEngine {
  public:
@@ -73,6 +57,7 @@ class ConvEngine {
   KernelContext context_;
   bool direct_;
   Direction forward_, transposed_;
+  std::unique_ptr<CudnnConv> cudnn_;  // null: own kernels alone
 };
 
 // grad_bias (channels,) += the sum of grad (rows, channels).

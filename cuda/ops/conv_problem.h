@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/conv_sizes.h"
+#include "ops/aligned.h"
 
 namespace fishermask::cuda {
 
@@ -135,10 +136,6 @@ __device__ __forceinline__ GridPosition grid_position(int position, int per_samp
   at.row = by_row(rest);
   at.column = rest - at.row * row_positions;
   return at;
-}
-
-[[nodiscard]] inline bool aligned16(const void* pointer) {
-  return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0;
 }
 
 }  // namespace fishermask::cuda

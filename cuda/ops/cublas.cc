@@ -1,5 +1,5 @@
-// cuBLASLt behind gemm.h. It was written against NVIDIA's documentation and NOT RUN on a GPU: the
-// library was not at hand where this was built.
+// cuBLASLt behind gemm.h. It was written against NVIDIA's headers and NOT RUN on a GPU; in tests
+// test/cuda/tools/fake_cublaslt.cc stands in for it.
 //
 // Prototypes, enumerators and struct sizes below are those of cublasLt.h and cublas_api.h, which
 // are the same in the majors 11 to 13 as far as used here.
@@ -16,20 +16,12 @@
 
 #include <array>
 #include <cstdlib>
-#include <map>
 #include <memory>
 #include <optional>
 
 #include "common/backend.h"
 
 namespace fishermask::cuda {
-
-#ifdef FM_EMULATION
-
-std::string cublas_name() { return {}; }
-bool multiply_by_cublas(Backend& /*backend*/, const GemmCall& /*call*/) { return false; }
-
-#else
 
 namespace {
 
@@ -94,6 +86,7 @@ static_assert(sizeof(HeuristicResult) == 96);
 struct Library {
   std::size_t (*version)() = nullptr;
   Status (*create)(Handle*) = nullptr;
+  Status (*destroy)(Handle) = nullptr;
   Status (*operation_create)(OperationHandle*, int compute, int scale) = nullptr;
   Status (*operation_destroy)(OperationHandle) = nullptr;
   Status (*operation_set)(OperationHandle, int attribute, const void*, std::size_t) = nullptr;
@@ -113,14 +106,19 @@ struct Library {
                    cudaStream_t) = nullptr;
 };
 
+// Not unloaded: its own exit handlers must find it.
+constexpr int kMode = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE;
+
 void* open_library() {
   const char* const chosen = std::getenv("FISHERMASK_CUBLASLT");
   if (chosen != nullptr && *chosen != '\0') {
-    return std::string(chosen) == "off" ? nullptr : dlopen(chosen, RTLD_NOW | RTLD_LOCAL);
+    return std::string(chosen) == "off" ? nullptr : dlopen(chosen, kMode);
   }
+#ifndef FM_EMULATION
   for (const char* const name : {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"}) {
-    if (void* const library = dlopen(name, RTLD_NOW | RTLD_LOCAL)) return library;
+    if (void* const library = dlopen(name, kMode)) return library;
   }
+#endif
   return nullptr;
 }
 
@@ -135,6 +133,7 @@ std::optional<Library> load() {
   Library library;
   if (from == nullptr || !find(from, "cublasLtGetVersion", library.version) ||
       !find(from, "cublasLtCreate", library.create) ||
+      !find(from, "cublasLtDestroy", library.destroy) ||
       !find(from, "cublasLtMatmulDescCreate", library.operation_create) ||
       !find(from, "cublasLtMatmulDescDestroy", library.operation_destroy) ||
       !find(from, "cublasLtMatmulDescSetAttribute", library.operation_set) ||
@@ -151,20 +150,6 @@ std::optional<Library> load() {
   return library;
 }
 
-// Loaded once, kept to the end of the process.
-const std::optional<Library>& library() {
-  static const std::optional<Library> loaded = load();
-  return loaded;
-}
-
-// One handle per device; null where the library could not make one.
-Handle handle_of(int device) {
-  static std::map<int, Handle> handles;
-  const auto [at, added] = handles.try_emplace(device, nullptr);
-  if (added && library()->create(&at->second) != kSuccess) at->second = nullptr;
-  return at->second;
-}
-
 using Operation = std::unique_ptr<CublasLtMatmulDesc, Status (*)(OperationHandle)>;
 using Layout = std::unique_ptr<CublasLtMatrixLayout, Status (*)(LayoutHandle)>;
 using Preference = std::unique_ptr<CublasLtMatmulPreference, Status (*)(PreferenceHandle)>;
@@ -174,13 +159,12 @@ bool set(Setter setter, const Of& of, int attribute, const Value& value) {
   return setter(of.get(), attribute, &value, sizeof value) == kSuccess;
 }
 
-Operation operation_of(const GemmCall& call, Precision precision) {
+Operation operation_of(const Library& library, const GemmCall& call, Precision precision) {
   OperationHandle raw = nullptr;
-  if (library()->operation_create(&raw, compute_type(precision), kRealF32) != kSuccess)
-    raw = nullptr;
-  Operation made(raw, library()->operation_destroy);
+  if (library.operation_create(&raw, compute_type(precision), kRealF32) != kSuccess) raw = nullptr;
+  Operation made(raw, library.operation_destroy);
   if (made == nullptr) return made;
-  const auto set_to = library()->operation_set;
+  const auto set_to = library.operation_set;
   // Swapped: the library's A is our B.
   bool good = true;
   if (call.b.transposed) good = set(set_to, made, kTransposeA, std::int32_t{kTransposed});
@@ -194,17 +178,17 @@ Operation operation_of(const GemmCall& call, Precision precision) {
 }
 
 // A row-major matrix (rows, columns) as the column-major one of its transpose.
-Layout layout_of(std::int64_t rows, std::int64_t columns, std::int64_t row_stride,
-                 std::int64_t batch, std::int64_t batch_stride) {
+Layout layout_of(const Library& library, std::int64_t rows, std::int64_t columns,
+                 std::int64_t row_stride, std::int64_t batch, std::int64_t batch_stride) {
   LayoutHandle raw = nullptr;
-  if (library()->layout_create(&raw, kRealF32, static_cast<std::uint64_t>(columns),
-                               static_cast<std::uint64_t>(rows), row_stride) != kSuccess) {
+  if (library.layout_create(&raw, kRealF32, static_cast<std::uint64_t>(columns),
+                            static_cast<std::uint64_t>(rows), row_stride) != kSuccess) {
     raw = nullptr;
   }
-  Layout made(raw, library()->layout_destroy);
+  Layout made(raw, library.layout_destroy);
   if (made != nullptr && batch > 1 &&
-      !(set(library()->layout_set, made, kBatchCount, static_cast<std::int32_t>(batch)) &&
-        set(library()->layout_set, made, kBatchStride, batch_stride))) {
+      !(set(library.layout_set, made, kBatchCount, static_cast<std::int32_t>(batch)) &&
+        set(library.layout_set, made, kBatchStride, batch_stride))) {
     made.reset();
   }
   return made;
@@ -220,12 +204,12 @@ std::uint32_t alignment_of(const float* data, std::int64_t batch_stride) {
   return alignment;
 }
 
-Preference preference_of(const GemmCall& call) {
+Preference preference_of(const Library& library, const GemmCall& call) {
   PreferenceHandle raw = nullptr;
-  if (library()->preference_create(&raw) != kSuccess) raw = nullptr;
-  Preference made(raw, library()->preference_destroy);
+  if (library.preference_create(&raw) != kSuccess) raw = nullptr;
+  Preference made(raw, library.preference_destroy);
   if (made == nullptr) return made;
-  const auto set_to = library()->preference_set;
+  const auto set_to = library.preference_set;
   const std::uint32_t c = alignment_of(call.c, call.c_batch_stride);
   if (!set(set_to, made, kMostWorkspace, std::uint64_t{kWorkspaceBytes}) ||
       !set(set_to, made, kAlignmentA, alignment_of(call.b.data, call.b.batch_stride)) ||
@@ -244,31 +228,58 @@ bool suits(const GemmCall& call) {
 
 }  // namespace
 
-std::string cublas_name() {
-  if (!library()) return {};
-  const std::size_t version = library()->version();  // major · 10000 + minor · 100 + patch
+struct Cublas::State {
+  explicit State(const Library& found) : library(found), handle(nullptr, found.destroy) {}
+  Library library;
+  std::unique_ptr<CublasLtContext, Status (*)(Handle)> handle;
+  bool tried = false;
+};
+
+Cublas::Cublas(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Cublas::~Cublas() = default;
+
+std::unique_ptr<Cublas> Cublas::open() {
+  const std::optional<Library> library = load();
+  if (!library) return nullptr;
+  return std::unique_ptr<Cublas>(new Cublas(std::make_unique<State>(*library)));
+}
+
+std::string Cublas::installed() {
+  const std::optional<Library> library = load();
+  if (!library) return {};
+  const std::size_t version = library->version();  // major · 10000 + minor · 100 + patch
   return "cuBLASLt " + std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) +
          "." + std::to_string(version % 100);
 }
 
-bool multiply_by_cublas(Backend& backend, const GemmCall& call) {
-  if (!library() || !suits(call)) return false;
-  const Handle handle = handle_of(backend.device_info().index);
-  if (handle == nullptr) return false;
+bool Cublas::ready() {
+  if (state_->tried) return state_->handle != nullptr;
+  state_->tried = true;
+  Handle raw = nullptr;
+  if (state_->library.create(&raw) != kSuccess) raw = nullptr;
+  state_->handle.reset(raw);
+  return raw != nullptr;
+}
+
+bool Cublas::multiply(Backend& backend, const GemmCall& call) const {
+  const Handle handle = state_->handle.get();
+  const Library& library = state_->library;
+  if (handle == nullptr || !suits(call)) return false;
   const auto stored = [&](const GemmOperand& x, std::int64_t rows, std::int64_t columns) {
-    return layout_of(x.transposed ? columns : rows, x.transposed ? rows : columns, x.row_stride,
-                     call.batch, x.batch_stride);
+    return layout_of(library, x.transposed ? columns : rows, x.transposed ? rows : columns,
+                     x.row_stride, call.batch, x.batch_stride);
   };
-  const Operation operation = operation_of(call, backend.matmul_precision());
+  const Operation operation = operation_of(library, call, backend.matmul_precision());
   const Layout a = stored(call.a, call.m, call.k);
   const Layout b = stored(call.b, call.k, call.n);
-  const Layout c = layout_of(call.m, call.n, call.c_row_stride, call.batch, call.c_batch_stride);
-  const Preference preference = preference_of(call);
+  const Layout c =
+      layout_of(library, call.m, call.n, call.c_row_stride, call.batch, call.c_batch_stride);
+  const Preference preference = preference_of(library, call);
   if (!operation || !a || !b || !c || !preference) return false;
   HeuristicResult best{};
   int found = 0;
-  if (library()->heuristic(handle, operation.get(), b.get(), a.get(), c.get(), c.get(),
-                           preference.get(), 1, &best, &found) != kSuccess ||
+  if (library.heuristic(handle, operation.get(), b.get(), a.get(), c.get(), c.get(),
+                        preference.get(), 1, &best, &found) != kSuccess ||
       found == 0 || best.state != kSuccess || best.workspace_bytes > kWorkspaceBytes) {
     return false;
   }
@@ -278,11 +289,9 @@ bool multiply_by_cublas(Backend& backend, const GemmCall& call) {
                                   "workspace of cuBLASLt");
   }
   // A call that is refused has written nothing.
-  return library()->matmul(handle, operation.get(), &call.alpha, call.b.data, b.get(), call.a.data,
-                           a.get(), &call.beta, call.c, c.get(), call.c, c.get(), &best.algorithm,
-                           workspace.data(), best.workspace_bytes, backend.stream()) == kSuccess;
+  return library.matmul(handle, operation.get(), &call.alpha, call.b.data, b.get(), call.a.data,
+                        a.get(), &call.beta, call.c, c.get(), call.c, c.get(), &best.algorithm,
+                        workspace.data(), best.workspace_bytes, backend.stream()) == kSuccess;
 }
-
-#endif
 
 }  // namespace fishermask::cuda

@@ -222,14 +222,10 @@ void gemm(Backend& backend, const GemmCall& call) {
              call.k, " by ", call.k, "x", call.n);
   }
   if (call.m == 0 || call.n == 0 || call.batch == 0) return;
-  if (multiply_by_cublas(backend, call)) return;
+  const Cublas* const cublas = backend.cublas();
+  if (cublas != nullptr && cublas->multiply(backend, call)) return;
   if (large_tiles(call, backend.device_info().processors)) return run<LargeTile>(backend, call);
   run<SmallTile>(backend, call);
-}
-
-std::string matmul_library() {
-  const std::string cublas = cublas_name();
-  return cublas.empty() ? "own kernels" : cublas;
 }
 
 }  // namespace fishermask::cuda

@@ -60,6 +60,7 @@ export interface DeviceInfo {
   /** Kernels run on the host: for tests. */
   readonly emulated: boolean;
   readonly matmulLibrary: string;
+  readonly convolutionLibrary: string;
 }
 
 /** An opened device; opaque. */

@@ -132,11 +132,11 @@ export async function requireCuda(name: string): Promise<DeviceInfo> {
   );
 }
 
-/** `cuda:0: NVIDIA H100, 79.1 GiB, compute capability 9.0, matrix products by cuBLASLt`. */
+/** `cuda:0: NVIDIA H100, 79.1 GiB, compute capability 9.0, matrix products by cuBLASLt 13.1.0, convolutions by own kernels`. */
 export function describeDevice(info: DeviceInfo): string {
   const gib = (info.memoryBytes / 2 ** 30).toFixed(1);
   const capability = (info.computeCapability / 10).toFixed(1);
-  return `${info.kind}:${info.index}: ${info.name}, ${gib} GiB, compute capability ${capability}, matrix products by ${info.matmulLibrary || "its own kernels"}`;
+  return `${info.kind}:${info.index}: ${info.name}, ${gib} GiB, compute capability ${capability}, matrix products by ${info.matmulLibrary}, convolutions by ${info.convolutionLibrary}`;
 }
 
 /** What `chooseDevice` decided. */
