@@ -61,6 +61,12 @@ class Buffer {
 };
 
 // What launchers need of the device: its stream, memory and scratch.
+//
+// Launches may be recorded and replayed (recorder.h), so that a kernel's forward and backward see
+// to it that a launch with the same pointers means the same next time. While they are recorded,
+// take, to_host, from_host and a scratch that has to grow throw Unrecordable; the kernel is then
+// called again outside of the recording, and must not have changed itself by the first call. What
+// depends on earlier calls (is this packed already?) is Kernel::forget's matter.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -73,6 +79,8 @@ class Backend {
   // Scratch that the next call of scratch() may hand to another launcher: work on the stream is in
   // order, so it is free again for whoever launches later. At least `bytes`, aligned to 256.
   [[nodiscard]] virtual std::byte* scratch(std::int64_t bytes) = 0;
+  // A second one, for the workspace of matrix products: their operands may lie in the first.
+  [[nodiscard]] virtual std::byte* product_scratch(std::int64_t bytes) = 0;
   virtual void to_host(void* to, const void* from, std::int64_t bytes) = 0;    // waits
   virtual void from_host(void* to, const void* from, std::int64_t bytes) = 0;  // `from` may change
 };
