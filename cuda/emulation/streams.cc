@@ -49,15 +49,11 @@ std::map<cudaStream_t, std::shared_ptr<FmEmulatedStream>>& streams =
     *new std::map<cudaStream_t, std::shared_ptr<FmEmulatedStream>>;
 std::map<const std::byte*, std::size_t>& pinned = *new std::map<const std::byte*, std::size_t>;
 bool graph_lost = false;  // destroyed before it ran
-bool first_made = false;  // under "late-first"
 thread_local cudaStream_t capturing = nullptr;
 
 bool is_late() {
-  const char* const text = std::getenv("FISHERMASK_EMULATED_STREAMS");
-  const std::string_view order = text == nullptr ? "" : text;
-  if (order == "late-first") return !std::exchange(first_made, true);
-  first_made = false;
-  return order == "late";
+  const char* const order = std::getenv("FISHERMASK_EMULATED_STREAMS");
+  return order != nullptr && std::string_view(order) == "late";
 }
 
 bool is_pinned(const void* memory) {

@@ -1,10 +1,8 @@
 // Streams, events, captures and graphs of the emulated runtime.
 //
-// By default work runs when it is enqueued. A device may run it later, and another stream's
-// earlier: FISHERMASK_EMULATED_STREAMS, read when a stream is made, lets a test choose the order
-// that a missing wait would be found out by:
-//   late        work of every stream runs only when the host or a wait of another stream needs it
-//   late-first  so does the first stream's made under this setting; those after it run at once
+// By default work runs when it is enqueued. FISHERMASK_EMULATED_STREAMS=late, read when a stream is
+// made, lets that stream's run only when the host, or a wait of another stream, needs it: with one
+// stream late and another not, a missing wait shows in the values.
 // A capture keeps what is enqueued for the graph, and refuses what a real one does: synchronising,
 // copies of the host's own (pageable) memory, and, on the capturing thread, taking and freeing
 // memory. It is invalid from then on.

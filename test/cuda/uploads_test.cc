@@ -84,10 +84,11 @@ class Sender {
 }  // namespace
 
 TEST_CASE("uploads: batches of many sizes in a row, with streams ahead of and behind each other") {
-  for (const char* const order : {"", "late", "late-first"}) {
-    CAPTURE(order);
-    const Setting streams("FISHERMASK_EMULATED_STREAMS", order);
-    const std::shared_ptr<Device> device = open_cuda_device({});
+  for (const StreamOrder& order : kStreamOrders) {
+    CAPTURE(order.compute);
+    CAPTURE(order.copies);
+    const OrderedDevice ordered(order);
+    const std::shared_ptr<Device>& device = ordered.get();
     Sender sender(*device);
     std::mt19937 random(9);
     for (int batch = 0; batch < 60; ++batch) {
@@ -103,10 +104,11 @@ TEST_CASE("uploads: batches of many sizes in a row, with streams ahead of and be
 }
 
 TEST_CASE("uploads: batches larger than all pinned memory") {
-  for (const char* const order : {"", "late", "late-first"}) {
-    CAPTURE(order);
-    const Setting streams("FISHERMASK_EMULATED_STREAMS", order);
-    const std::shared_ptr<Device> device = open_cuda_device({});
+  for (const StreamOrder& order : kStreamOrders) {
+    CAPTURE(order.compute);
+    CAPTURE(order.copies);
+    const OrderedDevice ordered(order);
+    const std::shared_ptr<Device>& device = ordered.get();
     Sender sender(*device);
     for (int batch = 0; batch < 3; ++batch) sender.send(1'000'000, 2);
     sender.check();
@@ -124,10 +126,11 @@ TEST_CASE("uploads: batches larger than all pinned memory") {
 }
 
 TEST_CASE("uploads: staging memory comes from the pool behind what still used it") {
-  for (const char* const order : {"late", "late-first"}) {
-    CAPTURE(order);
-    const Setting streams("FISHERMASK_EMULATED_STREAMS", order);
-    const std::shared_ptr<Device> device = open_cuda_device({});
+  for (const StreamOrder& order : kStreamOrders) {
+    CAPTURE(order.compute);
+    CAPTURE(order.copies);
+    const OrderedDevice ordered(order);
+    const std::shared_ptr<Device>& device = ordered.get();
     Sender sender(*device);
     constexpr std::int64_t kBytes = 1 << 20;
     const std::vector<float> values = normals(kBytes / 4, 8);
