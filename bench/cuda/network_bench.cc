@@ -1,5 +1,9 @@
 // Whole networks on the device: forward, plain forward + backward (evaluation mode, gradients of
-// all weights), and the exact per-sample Fisher.
+// all weights), and the exact per-sample Fisher; each replayed from a recording, and launch by
+// launch for comparison.
+#include <algorithm>
+#include <cstdlib>
+
 #include "bench/native/bench_network.h"
 #include "bench/native/evaluation_backward.h"
 #include "bench/native/work.h"
@@ -16,16 +20,33 @@ std::int64_t batch_of(const std::string& network, bool smoke) {
   return network == "gpt2_124m" ? 8 : 512;
 }
 
+// The setting is read when a device is opened.
+std::shared_ptr<Device> open_with(Precision precision, bool recordings) {
+  constexpr const char* kSetting = "FISHERMASK_CUDA_GRAPHS";
+  const char* const before = std::getenv(kSetting);
+  const std::string kept = before == nullptr ? "" : before;
+  if (!recordings) setenv(kSetting, "off", 1);
+  std::shared_ptr<Device> device = BenchRun::open(precision);
+  if (before == nullptr) {
+    unsetenv(kSetting);
+  } else {
+    setenv(kSetting, kept.c_str(), 1);
+  }
+  return device;
+}
+
 class NetworkBench {
  public:
-  NetworkBench(BenchRun& run, const std::string& name, Precision precision)
+  NetworkBench(BenchRun& run, const std::string& name, Precision precision, bool recordings)
       : plan_(run.settings().plan),
-        device_(BenchRun::open(precision)),
+        device_(open_with(precision, recordings)),
         network_(bench::read_text(run.settings().graphs + "/" + name + ".json"),
                  batch_of(name, run.settings().smoke), 0, options()),
         work_(bench::work_of(network_.network.graph(), network_.samples)),
         ceiling_(matmul_gflops(run, precision_name(precision))) {
     plan_.most_repeats = 20;
+    // What is only compared with takes less of the run's time.
+    if (!recordings) plan_.rounds = std::min(plan_.rounds, 3);
   }
 
   // Passes one after the other: each has the device's memory for itself.
@@ -44,6 +65,12 @@ class NetworkBench {
                                   work_.fisher().operations);
     row["fisherOverForwardBackward"] = row["fisher"]["milliseconds"].get<double>() /
                                        row["forwardBackward"]["milliseconds"].get<double>();
+    const RecordingCounts counts = device_->recording_counts();
+    row["recordings"] = {{"on", device_->records()},
+                         {"made", counts.made},
+                         {"refused", counts.refused},
+                         {"replays", counts.replays},
+                         {"outdated", counts.outdated}};
     return row;
   }
 
@@ -71,6 +98,24 @@ class NetworkBench {
   double ceiling_;
 };
 
+// Beside each pass: its milliseconds launch by launch, and how many times as long that is.
+void compare_passes(Json& row, const Json& direct) {
+  for (const char* const pass : {"forward", "forwardBackward", "fisher"}) {
+    const Json& milliseconds = direct[pass]["milliseconds"];
+    row[pass]["millisecondsWithoutRecording"] = milliseconds;
+    row[pass]["recordingGain"] =
+        milliseconds.get<double>() / row[pass]["milliseconds"].get<double>();
+  }
+}
+
+// One after the other: each has the device's memory for itself.
+Json measure_network(BenchRun& run, const std::string& name, Precision precision) {
+  Json row = {{"network", name}, {"precision", precision_name(precision)}};
+  row.update(NetworkBench(run, name, precision, true).measure());
+  compare_passes(row, NetworkBench(run, name, precision, false).measure());
+  return row;
+}
+
 }  // namespace
 
 void run_networks(BenchRun& run) {
@@ -78,10 +123,7 @@ void run_networks(BenchRun& run) {
   for (const std::string& name : run.settings().networks) {
     for (const Precision precision : run.settings().precisions) {
       run.step("network " + name + ", " + std::string(precision_name(precision)), [&] {
-        NetworkBench bench(run, name, precision);
-        Json row = {{"network", name}, {"precision", precision_name(precision)}};
-        row.update(bench.measure());
-        run.document()["networks"].push_back(row);
+        run.document()["networks"].push_back(measure_network(run, name, precision));
       });
     }
   }

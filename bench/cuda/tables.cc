@@ -58,15 +58,16 @@ void print_top_k(const Json& rows) {
 }
 
 void print_networks(const Json& rows) {
-  std::printf("\n%-12s %-5s %6s %12s %12s %12s %8s   samples a second\n", "network", "", "batch",
-              "forward", "fwd + bwd", "Fisher", "time");
+  std::printf("\n%-12s %-5s %6s %12s %12s %12s %8s %9s   samples a second\n", "network", "",
+              "batch", "forward", "fwd + bwd", "Fisher", "time", "recorded");
   for (const Json& row : rows) {
-    std::printf(
-        "%-12s %-5s %6lld %12.1f %12.1f %12.1f %7.2fx\n", word(row, "network").c_str(),
-        word(row, "precision").c_str(), static_cast<long long>(row["batch"].get<std::int64_t>()),
-        number(row["forward"], "samplesPerSecond"),
-        number(row["forwardBackward"], "samplesPerSecond"),
-        number(row["fisher"], "samplesPerSecond"), number(row, "fisherOverForwardBackward"));
+    std::printf("%-12s %-5s %6lld %12.1f %12.1f %12.1f %7.2fx %8.2fx\n",
+                word(row, "network").c_str(), word(row, "precision").c_str(),
+                static_cast<long long>(row["batch"].get<std::int64_t>()),
+                number(row["forward"], "samplesPerSecond"),
+                number(row["forwardBackward"], "samplesPerSecond"),
+                number(row["fisher"], "samplesPerSecond"), number(row, "fisherOverForwardBackward"),
+                number(row["fisher"], "recordingGain"));
   }
 }
 

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -21,6 +22,7 @@
 
 #include "core/kernel.h"
 #include "core/logits_shape.h"
+#include "core/recording.h"
 #include "core/rng.h"
 #include "core/score_op.h"
 #include "core/square_rule.h"
@@ -128,10 +130,24 @@ class Device {
                                                             std::string_view purpose) = 0;
   virtual void upload(std::byte* to, const std::byte* from, std::int64_t bytes) = 0;
   virtual void download(std::byte* to, const std::byte* from, std::int64_t bytes) = 0;
+  // As upload, but on the way while earlier calls still run: for a batch, whose place in `to` they
+  // may still read. Takes memory of the device for two such batches.
+  virtual void upload_batch(std::byte* to, const std::byte* from, std::int64_t bytes) = 0;
   virtual void copy(std::byte* to, const std::byte* from, std::int64_t bytes) = 0;
   virtual void zero(std::byte* to, std::int64_t bytes) = 0;
   virtual void synchronize() = 0;
   [[nodiscard]] virtual std::int64_t allocated_bytes() const = 0;  // now, pool included
+
+  // --- recordings
+  // Whether record() is worth a call: a device may have none, or have them turned off.
+  [[nodiscard]] virtual bool records() const { return false; }
+  // Calls `work` once, which starts nothing: what it asks of this device is written down. Null
+  // where it cannot be: something in `work` was Unrecordable, or the device refused the whole. What
+  // `work` throws besides is passed on, and nothing is recorded.
+  [[nodiscard]] virtual std::unique_ptr<Recording> record(const std::function<void()>& /*work*/) {
+    return nullptr;
+  }
+  [[nodiscard]] virtual RecordingCounts recording_counts() const { return {}; }
 
   // --- a pass
   // Null: the device has no kernel for this op (or not for these attributes).
@@ -143,7 +159,8 @@ class Device {
   // sums[i] += weight · g[i]², or weight · g[i].
   virtual void add_squares(const float* g, std::int64_t count, double weight, double* sums) = 0;
   virtual void add_values(const float* g, std::int64_t count, double weight, double* sums) = 0;
-  // raw: u8 or f32 on the host, count = pixels · channels; `to` on the device.
+  // raw: u8 or f32 on the host, count = pixels · channels; `to` on the device. On the way as
+  // upload_batch.
   virtual void write_pixels(const TensorView& raw, std::int64_t channels,
                             const DeviceNormalisation& normalisation, float* to) = 0;
   // Whether any of (count,) is NaN or infinite.

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "core/attributes.h"
-#include "core/rng.h"
 #include "core/square_rule.h"
+#include "core/step_rng.h"
 #include "core/tensor.h"
 
 namespace fishermask {
@@ -53,7 +53,7 @@ struct SavedSpec {
 struct NodeIo {
   std::int64_t batch = 0;
   bool training = false;  // batch norm uses batch statistics, dropout drops
-  PhiloxKey rng;          // this step's stream for this node
+  StepRng rng;            // this step's stream for this node
   std::vector<TensorView> inputs;
   std::vector<TensorView> outputs;  // forward: written; backward: only if the op needs them
   TensorView residual;              // forward, after fuse({.add = true}): of the output's shape
@@ -101,6 +101,11 @@ class Kernel {
   [[nodiscard]] virtual bool fuse(const Epilogue& epilogue);
   // Writes (or adds to) the wanted grad_inputs and adds to the wanted grad_parameters.
   virtual void backward(const NodeIo& io) = 0;
+
+  // What the kernel made of values that it read in earlier calls (packed weights) is to be made
+  // anew at its next use. Called before its launches are recorded and whenever some were replayed:
+  // the host's notes on what the device holds are then out of step with it.
+  virtual void forget() {}
 
   // The squared-gradient rule, in evaluation mode: this node's parameter gradients in a form that a
   // fused kernel squares and sums (square_rule.h), reading io.grad_outputs, io.inputs and

@@ -29,6 +29,11 @@ void write_tensor(Device* device, const TensorView& to, const std::byte* from) {
   }
 }
 
+void write_batch_tensor(Device* device, const TensorView& to, const std::byte* from) {
+  if (device == nullptr) return write_tensor(device, to, from);
+  device->upload_batch(to.data, from, to.bytes());
+}
+
 void read_tensor(Device* device, const TensorView& from, std::byte* to) {
   if (device == nullptr) {
     std::memcpy(to, from.data, static_cast<std::size_t>(from.bytes()));

@@ -15,6 +15,8 @@ namespace fishermask {
 void clear(Device* device, const TensorView& view);
 // `to` and `from` are the host's and as large as the view.
 void write_tensor(Device* device, const TensorView& to, const std::byte* from);
+// As write_tensor, for a batch that follows another one: Device::upload_batch.
+void write_batch_tensor(Device* device, const TensorView& to, const std::byte* from);
 void read_tensor(Device* device, const TensorView& from, std::byte* to);
 // A tensor of the host with the view's values. Errors: OUT_OF_MEMORY.
 [[nodiscard]] Tensor host_copy(Device* device, const TensorView& view);

@@ -72,7 +72,7 @@ void write_batch(const BatchData& batch, const TensorView& input, Device* device
   if (input.dtype == DType::kI32) {
     FM_CHECK(batch.view.dtype == DType::kI32, DTYPE, "expected i32 input but received ",
              dtype_name(batch.view.dtype));
-    return write_tensor(device, input, batch.view.data);
+    return write_batch_tensor(device, input, batch.view.data);
   }
   FM_CHECK(batch.view.dtype != DType::kI32, DTYPE, "expected real input but received i32");
   const std::int64_t count = input.count();

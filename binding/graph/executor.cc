@@ -64,7 +64,7 @@ bool Executor::wants_gradient(int value) const {
   return v.needs_grad || (options_.input_gradients && v.spec.dtype == DType::kF32);
 }
 
-int Executor::backward_step(std::size_t node) const {
+int Executor::backward_time(std::size_t node) const {
   return 2 * node_count(graph_) - static_cast<int>(node);
 }
 
@@ -96,7 +96,7 @@ void Executor::plan() {
     }
   }
   const auto last_backward_use = [&](std::size_t node) {
-    return kept_to_end[node] || options_.repeatable ? end : backward_step(node);
+    return kept_to_end[node] || options_.repeatable ? end : backward_time(node);
   };
 
   const auto byte_size = [&](std::size_t v) {
@@ -176,12 +176,12 @@ void Executor::plan() {
     const bool lasting = is_output || values[v].consumers.empty();
     buffer.first = lasting ? 0 : end;
     for (const int consumer : values[v].consumers) {
-      buffer.first = std::min(buffer.first, backward_step(static_cast<std::size_t>(consumer)));
+      buffer.first = std::min(buffer.first, backward_time(static_cast<std::size_t>(consumer)));
     }
     buffer.last = end;
     if (values[v].producer >= 0) {
       const auto p = static_cast<std::size_t>(values[v].producer);
-      buffer.last = kept_to_end[p] || lasting ? end : backward_step(p);
+      buffer.last = kept_to_end[p] || lasting ? end : backward_time(p);
     }
     gradient_buffer_[v] = static_cast<int>(buffers_.size());
     buffers_.push_back(buffer);
@@ -332,25 +332,80 @@ const TensorView& Executor::input_gradient(int index) const {
   return gradients_[static_cast<std::size_t>(graph_.inputs().at(static_cast<std::size_t>(index)))];
 }
 
-void Executor::forward(PhiloxKey rng) {
-  for (std::size_t n = 0; n < states_.size(); ++n) {
-    NodeState& state = states_[n];
-    // Each node has its own stream, so that adding a node does not shift the others' numbers.
-    state.io.rng = {rng.seed, (rng.stream << 16U) ^ n};
-    if (!state.fused) state.kernel->forward(state.io);
+// Each node has its own stream, so that adding a node does not shift the others' numbers.
+void Executor::prepare(std::size_t node, bool recorded) {
+  recording_ = recorded;
+  states_[node].io.rng = {step_key_.seed, (step_key_.stream << 16U) ^ node, recorded};
+}
+
+void Executor::forget() {
+  for (NodeState& state : states_) {
+    state.kernel->forget();
+    if (state.single != nullptr) state.single->forget();
   }
+}
+
+void Executor::forward(PhiloxKey rng) {
+  step_key_ = rng;
+  PassSteps steps;
+  steps.count = states_.size();
+  steps.run = [this](std::size_t n, bool recorded) {
+    prepare(n, recorded);
+    if (!states_[n].fused) states_[n].kernel->forward(states_[n].io);
+  };
+  steps.forget = [this] { forget(); };
+  forward_pass_.run(options_.device, steps);
 }
 
 void Executor::backward(const BackwardRequest& request) {
   FM_CHECK(options_.backward, STATE, "this executor was not made for a reverse pass");
+  FM_CHECK(request.square_sums.empty() || options_.squares, STATE,
+           "this executor was not made for squares");
+  PassSteps steps;
+  steps.count = states_.size() + 1;
+  steps.run = [&](std::size_t step, bool recorded) {
+    prepare(step < states_.size() ? states_.size() - 1 - step : 0, recorded);
+    backward_step(step, request);
+  };
+  steps.forget = [this] { forget(); };
+  backward_pass(request).run(options_.device, steps);
+}
+
+// Node by node from the last one, then the parameters that several nodes share.
+void Executor::backward_step(std::size_t step, const BackwardRequest& request) {
   const bool squares = !request.square_sums.empty();
-  FM_CHECK(!squares || options_.squares, STATE, "this executor was not made for squares");
-  for (std::size_t n = states_.size(); n-- > 0;) {
-    if (!states_[n].has_backward) continue;
-    backward_node(n, request);
-    if (squares) square_node(n, request);
+  if (step == states_.size()) {
+    if (squares) square_shared(request);
+    return;
   }
-  if (squares) square_shared(request);
+  const std::size_t node = states_.size() - 1 - step;
+  if (!states_[node].has_backward) return;
+  backward_node(node, request);
+  if (squares) square_node(node, request);
+}
+
+Executor::RequestedPass::RequestedPass(const BackwardRequest& request)
+    : square_sums(request.square_sums), sink(request.sink) {
+  for (const TensorView& view : request.grad_parameters) gradients.push_back(view.data);
+}
+
+bool Executor::RequestedPass::serves(const RequestedPass& other) const {
+  return gradients == other.gradients && square_sums == other.square_sums && sink == other.sink;
+}
+
+RepeatedPass& Executor::backward_pass(const BackwardRequest& request) {
+  // A caller alternates between few requests: squares, and sums of gradients.
+  constexpr std::size_t kMostRequests = 4;
+  RequestedPass wanted(request);
+  const auto found = std::find_if(backward_passes_.begin(), backward_passes_.end(),
+                                  [&](const RequestedPass& known) { return known.serves(wanted); });
+  if (found != backward_passes_.end()) {
+    backward_passes_.splice(backward_passes_.begin(), backward_passes_, found);
+  } else {
+    while (backward_passes_.size() >= kMostRequests) backward_passes_.pop_back();
+    backward_passes_.push_front(std::move(wanted));
+  }
+  return backward_passes_.front().pass;
 }
 
 void Executor::backward_node(std::size_t index, const BackwardRequest& request) {
@@ -443,10 +498,18 @@ NodeIo Executor::sample_io(const NodeState& state, std::int64_t n) const {
 }
 
 void Executor::square_generic(const Parameter& parameter, double* sums) {
+  // A recording holds every launch on the device; a large batch has more of them, sample after
+  // sample, than it would save time.
+  constexpr std::int64_t kMostRecordedSamples = 64;
+  if (recording_ && options_.batch > kMostRecordedSamples) {
+    throw Unrecordable("squares one sample at a time are too many launches");
+  }
   const std::int64_t count = element_count(parameter.shape);
   if (sample_gradient_.view().data == nullptr || sample_gradient_.count() < count) {
     sample_gradient_ =
         make_tensor(options_.device, options_.real, {count}, "the gradient of one sample");
+    // What other requests recorded writes to the old one.
+    for (RequestedPass& requested : backward_passes_) requested.pass.restart();
   }
   TensorView gradient = sample_gradient_.view();
   gradient.shape = parameter.shape;

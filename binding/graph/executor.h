@@ -1,9 +1,12 @@
 // Runs a graph at one batch size: forward, then the reverse pass (gradients, squared gradients or
 // both). All memory but the kernels' own scratch is planned and taken once, in the constructor.
+// On a device that records, a pass that comes again with the same request is replayed
+// (repeated_pass.h).
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +14,7 @@
 #include "core/device.h"
 #include "graph/graph.h"
 #include "graph/memory_plan.h"
+#include "graph/repeated_pass.h"
 
 namespace fishermask {
 
@@ -80,6 +84,17 @@ class Executor {
     SavedSpec saved;
   };
 
+  // Reverse passes are the same while all that they write lies where it lay.
+  struct RequestedPass {
+    std::vector<std::byte*> gradients;
+    std::vector<double*> square_sums;
+    SquareSink* sink = nullptr;
+    RepeatedPass pass;
+
+    explicit RequestedPass(const BackwardRequest& request);
+    [[nodiscard]] bool serves(const RequestedPass& other) const;
+  };
+
   void plan();
   void bind();
   void make_kernels();
@@ -87,6 +102,10 @@ class Executor {
   void fuse_epilogues();
   void fuse_into_producer(std::size_t node);
   [[nodiscard]] bool taken_over(int value, std::size_t consumer) const;
+  void prepare(std::size_t node, bool recorded);
+  void forget();
+  [[nodiscard]] RepeatedPass& backward_pass(const BackwardRequest& request);
+  void backward_step(std::size_t step, const BackwardRequest& request);
   void backward_node(std::size_t index, const BackwardRequest& request);
   void square_node(std::size_t index, const BackwardRequest& request);
   void square_shared(const BackwardRequest& request);
@@ -98,7 +117,7 @@ class Executor {
   [[nodiscard]] bool is_shared(const Parameter& parameter) const {
     return parameter.uses.size() > 1;
   }
-  [[nodiscard]] int backward_step(std::size_t node) const;
+  [[nodiscard]] int backward_time(std::size_t node) const;
 
   const Graph& graph_;
   const ParameterValues& parameters_;
@@ -115,6 +134,10 @@ class Executor {
   std::int64_t arena_bytes_ = 0;
   std::shared_ptr<std::byte> arena_;
   Tensor sample_gradient_;  // scratch of the generic rule
+  PhiloxKey step_key_;      // of the last forward
+  bool recording_ = false;  // the step that runs is being recorded
+  RepeatedPass forward_pass_;
+  std::list<RequestedPass> backward_passes_;  // most recently used first
 };
 
 }  // namespace fishermask

@@ -63,6 +63,12 @@ class Buffer {
 };
 
 // What launchers need of the device: its stream, memory and scratch.
+//
+// Launches may be recorded and replayed (recorder.h), so that a kernel's forward and backward see
+// to it that a launch with the same pointers means the same next time. While they are recorded,
+// take, to_host, from_host and a scratch that has to grow throw Unrecordable; the kernel is then
+// called again outside of the recording, and must not have changed itself by the first call. What
+// depends on earlier calls (is this packed already?) is Kernel::forget's matter.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -75,6 +81,8 @@ class Backend {
   // Scratch that the next call of scratch() may hand to another launcher: work on the stream is in
   // order, so it is free again for whoever launches later. At least `bytes`, aligned to 256.
   [[nodiscard]] virtual std::byte* scratch(std::int64_t bytes) = 0;
+  // A second one, for the workspace of matrix products: their operands may lie in the first.
+  [[nodiscard]] virtual std::byte* product_scratch(std::int64_t bytes) = 0;
   // Ready for use; null where own kernels do the work.
   [[nodiscard]] virtual Cublas* cublas() = 0;
   [[nodiscard]] virtual Cudnn* cudnn() = 0;

@@ -1,15 +1,20 @@
-// The device: one stream, one pool, and the rooms of this backend behind core/device.h.
+// The device: one stream to compute on, one for batches on their way, one pool, and the rooms of
+// this backend behind core/device.h.
 #include <cuda_runtime.h>
 
 #include <array>
-#include <cstring>
-#include <mutex>
+#include <vector>
 
 #include "common/backend.h"
+#include "common/batch_uploads.h"
 #include "common/check.h"
+#include "common/handles.h"
 #include "common/loops.h"
 #include "common/parts.h"
+#include "common/pinned_ring.h"
 #include "common/pool.h"
+#include "common/recorder.h"
+#include "common/scratch.h"
 #include "ops/cublas.h"
 #include "ops/cudnn.h"
 
@@ -17,14 +22,19 @@ namespace fishermask::cuda {
 namespace {
 
 constexpr const char* kOwnKernels = "own kernels";
-constexpr std::int64_t kStagingBytes = 16 << 20;
 
-struct StreamCloser {
-  void operator()(cudaStream_t stream) const noexcept { check_quietly(cudaStreamDestroy(stream)); }
-};
-struct HostCloser {
-  void operator()(std::byte* memory) const noexcept { check_quietly(cudaFreeHost(memory)); }
-};
+// The runtime's current device is each thread's own.
+void make_device_current(int index) {
+  thread_local int current = -1;
+  if (current == index) return;
+  FM_CUDA(cudaSetDevice(index));
+  current = index;
+}
+
+Stream make_stream_of(int index) {
+  make_device_current(index);
+  return make_stream();
+}
 
 DeviceInfo describe(int index) {
   cudaDeviceProp properties{};
@@ -51,19 +61,16 @@ class CudaDevice final : public Device, public Backend {
  public:
   explicit CudaDevice(const DeviceOptions& options)
       : info_(describe(options.index)), precision_(options.precision) {
-    FM_CUDA(cudaSetDevice(options.index));
-    cudaStream_t stream = nullptr;
-    FM_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    stream_.reset(stream);
-    void* staging = nullptr;
-    FM_CUDA(cudaMallocHost(&staging, kStagingBytes));
-    staging_.reset(static_cast<std::byte*>(staging));
     cublas_ = Cublas::open();
-    cudnn_ = Cudnn::open(stream, options.precision);
+    cudnn_ = Cudnn::open(stream_.get(), options.precision);
     if (cudnn_ == nullptr) info_.convolution_library = kOwnKernels;
   }
 
-  ~CudaDevice() override { check_quietly(cudaStreamSynchronize(stream_.get())); }
+  ~CudaDevice() override {
+    uploads_.synchronize();
+    check_quietly(cudaStreamSynchronize(stream_.get()));
+    recorder_.bury();
+  }
 
   // --- Backend
   [[nodiscard]] cudaStream_t stream() const override { return stream_.get(); }
@@ -71,21 +78,18 @@ class CudaDevice final : public Device, public Backend {
   [[nodiscard]] Precision matmul_precision() const override { return precision_; }
   [[nodiscard]] std::shared_ptr<std::byte> take(std::int64_t bytes,
                                                 std::string_view purpose) override {
+    recorder_.refuse("memory from the pool");
     make_current();
     return pool_->take(bytes, purpose);
   }
-  [[nodiscard]] std::byte* scratch(std::int64_t bytes) override {
-    if (bytes > scratch_bytes_) {
-      scratch_.reset();  // first, so that its memory can serve the new one
-      scratch_bytes_ = 0;
-      scratch_ = pool_->take(bytes, "scratch of the kernels");
-      scratch_bytes_ = bytes;
-    }
-    return scratch_.get();
+  [[nodiscard]] std::byte* scratch(std::int64_t bytes) override { return scratch_.of(bytes); }
+  [[nodiscard]] std::byte* product_scratch(std::int64_t bytes) override {
+    return product_scratch_.of(bytes);
   }
   [[nodiscard]] Cublas* cublas() override { return ready(cublas_, info_.matmul_library); }
   [[nodiscard]] Cudnn* cudnn() override { return ready(cudnn_, info_.convolution_library); }
   void to_host(void* to, const void* from, std::int64_t bytes) override {
+    recorder_.refuse("a copy to the host");
     make_current();
     if (bytes > 0) {
       FM_CUDA(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost,
@@ -93,28 +97,10 @@ class CudaDevice final : public Device, public Backend {
     }
     synchronize();
   }
-  // Through pinned memory in two halves, so that the copy of one overlaps the filling of the other.
   void from_host(void* to, const void* from, std::int64_t bytes) override {
-    constexpr std::int64_t kHalf = kStagingBytes / 2;
+    recorder_.refuse("a copy from the host");
     make_current();
-    auto* target = static_cast<std::byte*>(to);
-    const auto* source = static_cast<const std::byte*>(from);
-    while (bytes > 0) {
-      // Small uploads go behind each other; the device is waited for when the memory is used up.
-      std::int64_t part = std::min(bytes, kHalf);
-      if (staging_used_ + part > kStagingBytes) {
-        synchronize();
-        staging_used_ = 0;
-      }
-      std::memcpy(staging_.get() + staging_used_, source, static_cast<std::size_t>(part));
-      FM_CUDA(cudaMemcpyAsync(target, staging_.get() + staging_used_,
-                              static_cast<std::size_t>(part), cudaMemcpyHostToDevice,
-                              stream_.get()));
-      staging_used_ += (part + 63) / 64 * 64;
-      target += part;
-      source += part;
-      bytes -= part;
-    }
+    pinned_.copy(static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes);
   }
 
   // --- Device
@@ -130,6 +116,12 @@ class CudaDevice final : public Device, public Backend {
   void download(std::byte* to, const std::byte* from, std::int64_t bytes) override {
     to_host(to, from, bytes);
   }
+  void upload_batch(std::byte* to, const std::byte* from, std::int64_t bytes) override {
+    recorder_.refuse("a copy from the host");
+    make_current();
+    const std::array parts = {std::span(from, static_cast<std::size_t>(bytes))};
+    uploads_.send(parts, [&](std::span<std::byte* const> here) { copy(to, here[0], bytes); });
+  }
   void copy(std::byte* to, const std::byte* from, std::int64_t bytes) override {
     if (bytes == 0) return;
     make_current();
@@ -142,11 +134,19 @@ class CudaDevice final : public Device, public Backend {
     FM_CUDA(cudaMemsetAsync(to, 0, static_cast<std::size_t>(bytes), stream_.get()));
   }
   void synchronize() override {
+    recorder_.refuse("a wait for the device");
     make_current();
     FM_CUDA(cudaStreamSynchronize(stream_.get()));
-    staging_used_ = 0;
+    recorder_.bury();
   }
   [[nodiscard]] std::int64_t allocated_bytes() const override { return pool_->bytes(); }
+
+  [[nodiscard]] bool records() const override { return recorder_.on(); }
+  [[nodiscard]] std::unique_ptr<Recording> record(const std::function<void()>& work) override {
+    make_current();
+    return recorder_.record(work);
+  }
+  [[nodiscard]] RecordingCounts recording_counts() const override { return recorder_.counts(); }
 
   [[nodiscard]] std::unique_ptr<Kernel> make_kernel(const NodeSpec& node,
                                                     std::int64_t batch) override {
@@ -216,53 +216,48 @@ class CudaDevice final : public Device, public Backend {
     return library.get();
   }
 
-  // The runtime's current device is each thread's own. Every pass begins with a copy or an
-  // allocation, so its launches find it right.
-  void make_current() const {
-    thread_local int current = -1;
-    if (current == info_.index) return;
-    FM_CUDA(cudaSetDevice(info_.index));
-    current = info_.index;
-  }
+  // Every pass begins with a copy or an allocation, so its launches find the device current.
+  void make_current() const { make_device_current(info_.index); }
 
   DeviceInfo info_;
   Precision precision_;
-  std::unique_ptr<std::remove_pointer_t<cudaStream_t>, StreamCloser> stream_;
+  Stream stream_ = make_stream_of(info_.index);
   std::unique_ptr<Cublas> cublas_;
   std::unique_ptr<Cudnn> cudnn_;  // after its stream
   std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
-  std::shared_ptr<std::byte> scratch_;
-  std::int64_t scratch_bytes_ = 0;
-  std::unique_ptr<std::byte, HostCloser> staging_;
-  std::int64_t staging_used_ = 0;
+  Recorder recorder_{stream_.get()};
+  Scratch scratch_{*this, recorder_, "scratch of the kernels"};
+  Scratch product_scratch_{*this, recorder_, "scratch of the matrix products"};
+  PinnedRing pinned_{stream_.get()};
+  BatchUploads uploads_{*this};
 };
 
+// The constants of the channels travel in front of the pixels.
 void CudaDevice::write_pixels(const TensorView& raw, std::int64_t channels,
                               const DeviceNormalisation& normalisation, float* to) {
+  recorder_.refuse("a copy from the host");
+  FM_CHECK(raw.dtype == DType::kU8 || raw.dtype == DType::kF32, DTYPE,
+           "expected u8 or f32 pixels but received ", dtype_name(raw.dtype));
   const std::int64_t count = raw.count();
   if (count == 0) return;
-  const auto constants = static_cast<std::int64_t>(normalisation.mean.size());
-  const std::int64_t constant_bytes =
-      (2 * constants * static_cast<std::int64_t>(sizeof(float)) + 255) / 256 * 256;
-  std::byte* const memory = scratch(constant_bytes + raw.bytes());
-  auto* const mean = reinterpret_cast<float*>(memory);
-  if (constants > 0) {
-    std::vector<float> both(normalisation.mean.begin(), normalisation.mean.end());
-    both.insert(both.end(), normalisation.std.begin(), normalisation.std.end());
-    from_host(mean, both.data(), 2 * constants * static_cast<std::int64_t>(sizeof(float)));
-  }
-  from_host(memory + constant_bytes, raw.data, raw.bytes());
-  const float* const first = constants > 0 ? mean : nullptr;
-  const float* const deviation = constants > 0 ? mean + constants : nullptr;
-  if (raw.dtype == DType::kU8) {
-    normalise_pixels(stream_.get(), reinterpret_cast<const std::uint8_t*>(memory + constant_bytes),
-                     first, deviation, normalisation.divisor, channels, count, to);
-    return;
-  }
-  FM_CHECK(raw.dtype == DType::kF32, DTYPE, "expected u8 or f32 pixels but received ",
-           dtype_name(raw.dtype));
-  normalise_pixels(stream_.get(), reinterpret_cast<const float*>(memory + constant_bytes), first,
-                   deviation, normalisation.divisor, channels, count, to);
+  make_current();
+  const std::array parts = {
+      std::as_bytes(normalisation.mean), std::as_bytes(normalisation.std),
+      std::span<const std::byte>(raw.data, static_cast<std::size_t>(raw.bytes()))};
+  uploads_.send(parts, [&](std::span<std::byte* const> here) {
+    const bool scaled = !normalisation.mean.empty();
+    const float* const mean = scaled ? reinterpret_cast<const float*>(here[0]) : nullptr;
+    const float* const deviation = scaled ? reinterpret_cast<const float*>(here[1]) : nullptr;
+    const auto normalise = [&](const auto* pixels) {
+      normalise_pixels(stream_.get(), pixels, mean, deviation, normalisation.divisor, channels,
+                       count, to);
+    };
+    if (raw.dtype == DType::kU8) {
+      normalise(reinterpret_cast<const std::uint8_t*>(here[2]));
+    } else {
+      normalise(reinterpret_cast<const float*>(here[2]));
+    }
+  });
 }
 
 CudaAvailability availability() {

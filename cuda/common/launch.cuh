@@ -61,11 +61,12 @@ void launch(const char* name, cudaStream_t stream, const LaunchShape& shape,
         name);
   check(cudaPeekAtLastError(), name);
 #else
-  (void)stream;
   (void)name;
   const std::tuple<Parameters...> values(static_cast<Parameters>(arguments)...);
-  ::fishermask::emulation::run_grid(shape.grid, shape.block, shape.dynamic_shared_bytes, [&] {
-    std::apply([kernel](const auto&... each) { kernel(each...); }, values);
+  ::fishermask::emulation::enqueue(stream, [shape, kernel, values] {
+    ::fishermask::emulation::run_grid(shape.grid, shape.block, shape.dynamic_shared_bytes, [&] {
+      std::apply([kernel](const auto&... each) { kernel(each...); }, values);
+    });
   });
 #endif
 }

@@ -2,10 +2,12 @@
 // for what was not written, and an injected shortage for tests.
 #include <cuda_runtime.h>
 
-#include <chrono>
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <mutex>
+
+#include "emulation/memory.h"
 
 namespace {
 
@@ -42,10 +44,18 @@ bool all_intact() {
 
 }  // namespace
 
-struct FmEmulatedStream {};
-struct FmEmulatedEvent {
-  std::chrono::steady_clock::time_point time;
-};
+namespace fishermask::emulation {
+
+cudaError_t check_memory() {
+  const std::lock_guard lock(mutex);
+  if (!all_intact()) lost = true;
+  return lost ? cudaErrorIllegalAddress : cudaSuccess;
+}
+
+}  // namespace fishermask::emulation
+
+using ::fishermask::emulation::may_touch_memory;
+using ::fishermask::emulation::run_everything;
 
 const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {
@@ -63,6 +73,14 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorIllegalAddress";
     case cudaErrorLaunchFailure:
       return "cudaErrorLaunchFailure";
+    case cudaErrorNotSupported:
+      return "cudaErrorNotSupported";
+    case cudaErrorStreamCaptureUnsupported:
+      return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+      return "cudaErrorStreamCaptureInvalidated";
+    case cudaErrorIllegalState:
+      return "cudaErrorIllegalState";
     case cudaErrorUnknown:
       break;
   }
@@ -107,6 +125,7 @@ cudaError_t cudaMemGetInfo(std::size_t* available, std::size_t* total) {
 }
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  if (!may_touch_memory()) return cudaErrorStreamCaptureUnsupported;
   const std::lock_guard lock(mutex);
   if (total_bytes + bytes > capacity()) return cudaErrorMemoryAllocation;
   void* whole = std::aligned_alloc(256, (bytes + 2 * kGuard + 255) / 256 * 256);
@@ -123,6 +142,8 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
 
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
+  if (!may_touch_memory()) return cudaErrorStreamCaptureUnsupported;
+  run_everything();  // it waits for the device
   const std::lock_guard lock(mutex);
   const auto found = blocks.find(memory);
   if (found == blocks.end()) return cudaErrorInvalidValue;
@@ -132,53 +153,4 @@ cudaError_t cudaFree(void* memory) {
   std::free(static_cast<unsigned char*>(memory) - kGuard);
   blocks.erase(found);
   return lost ? cudaErrorIllegalAddress : cudaSuccess;
-}
-
-cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
-  *memory = std::malloc(std::max<std::size_t>(bytes, 1));
-  return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
-}
-cudaError_t cudaFreeHost(void* memory) {
-  std::free(memory);
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind /*kind*/,
-                            cudaStream_t /*stream*/) {
-  if (bytes > 0) std::memmove(to, from, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t /*stream*/) {
-  if (bytes > 0) std::memset(to, value, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
-  *stream = new FmEmulatedStream;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  delete stream;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t /*stream*/) {
-  const std::lock_guard lock(mutex);
-  if (!all_intact()) lost = true;
-  return lost ? cudaErrorIllegalAddress : cudaSuccess;
-}
-cudaError_t cudaDeviceSynchronize() { return cudaStreamSynchronize(nullptr); }
-cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  *event = new FmEmulatedEvent;
-  return cudaSuccess;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  delete event;
-  return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t /*stream*/) {
-  event->time = std::chrono::steady_clock::now();
-  return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t /*event*/) { return cudaSuccess; }
-cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
-  *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
-  return cudaSuccess;
 }

@@ -42,6 +42,8 @@ class ConvTranspose2d : public Kernel {
     }
   }
 
+  void forget() override { engine_.forget_weights(); }
+
   std::vector<SquareProblem> square_rule(const NodeIo& io) override {
     const float* const grad_output = io.grad_outputs[0].as<float>();
     ContractionForm weight = engine_.contraction(grad_output, io.inputs[0].as<float>());

@@ -7,8 +7,8 @@
 // (c, r) one with leading dimension s, so that C = op(A) · op(B) is asked for as
 // Cᵀ = op(B)ᵀ · op(A)ᵀ: operands swapped, transpositions as they are, m and n exchanged. The bias
 // runs along the rows of Cᵀ, as the library's epilogue wants it.
-// Workspace: kWorkspaceBytes from the pool. Deterministic: for one version of the library and one
-// device, as its documentation says for work on one stream.
+// Workspace: kWorkspaceBytes at most, Backend::product_scratch. Deterministic: for one version of
+// the library and one device, as its documentation says for work on one stream.
 #include "ops/cublas.h"
 
 #include <cuda_runtime.h>
@@ -283,15 +283,14 @@ bool Cublas::multiply(Backend& backend, const GemmCall& call) const {
       found == 0 || best.state != kSuccess || best.workspace_bytes > kWorkspaceBytes) {
     return false;
   }
-  Buffer<std::byte> workspace;
-  if (best.workspace_bytes > 0) {
-    workspace = Buffer<std::byte>(backend, static_cast<std::int64_t>(best.workspace_bytes),
-                                  "workspace of cuBLASLt");
-  }
+  std::byte* const workspace =
+      best.workspace_bytes > 0
+          ? backend.product_scratch(static_cast<std::int64_t>(best.workspace_bytes))
+          : nullptr;
   // A call that is refused has written nothing.
   return library.matmul(handle, operation.get(), &call.alpha, call.b.data, b.get(), call.a.data,
                         a.get(), &call.beta, call.c, c.get(), call.c, c.get(), &best.algorithm,
-                        workspace.data(), best.workspace_bytes, backend.stream()) == kSuccess;
+                        workspace, best.workspace_bytes, backend.stream()) == kSuccess;
 }
 
 }  // namespace fishermask::cuda

@@ -191,11 +191,9 @@ void launch_transposed(Backend& backend, const GemmWork& work) {
 template <typename Tile>
 void run(Backend& backend, const GemmCall& call) {
   GemmWork work = work_of<Tile>(call, backend.device_info().processors);
-  Buffer<float> partial;
   if (work.splits > 1) {
-    partial = Buffer<float>(backend, work.splits * call.batch * call.m * call.n,
-                            "partial sums of a matrix product");
-    work.partial = partial.data();
+    work.partial = reinterpret_cast<float*>(backend.product_scratch(
+        work.splits * call.batch * call.m * call.n * static_cast<std::int64_t>(sizeof(float))));
   }
   switch (backend.matmul_precision()) {
     case Precision::kF32:

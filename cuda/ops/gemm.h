@@ -5,8 +5,8 @@
 // op is a transpose where asked for: op(A) is (m, k), op(B) is (k, n). The sum over t is one longer
 // inner sum: gradients of operands that several products share need no second pass.
 // Precision: the backend's. Deterministic: yes, for one device and one library.
-// Library: cuBLASLt where it is found and takes the call, else own kernels (gemm.cu). Neither uses
-// Backend::scratch: operands may lie there.
+// Library: cuBLASLt where it is found and takes the call, else own kernels (gemm.cu). Both
+// work in Backend::product_scratch and not in Backend::scratch: operands may lie there.
 #pragma once
 
 #include <cstdint>

@@ -143,9 +143,10 @@ class Matmul : public Kernel {
   }
 
   const Plan& plan(std::int64_t batch) {
-    const auto [at, added] = plans_.try_emplace(batch);
-    if (added) at->second = make_plan(batch);
-    return at->second;
+    const auto found = plans_.find(batch);
+    if (found != plans_.end()) return found->second;
+    // Made first: where that fails, nothing half made stays behind.
+    return plans_.emplace(batch, make_plan(batch)).first->second;
   }
 
   [[nodiscard]] Plan make_plan(std::int64_t batch) const {

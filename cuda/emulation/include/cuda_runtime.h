@@ -1,6 +1,6 @@
 // The CUDA runtime as the host executes it: what the kernels and their launchers use of it, no
 // more. Found instead of NVIDIA's header when the same sources are compiled for the emulation.
-// Device memory is the host's, with guard bands; streams run at once and in order.
+// Device memory is the host's, with guard bands; streams are those of emulation/streams.h.
 #pragma once
 
 #include <cmath>
@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "emulation/block.h"
+#include "emulation/streams.h"
 
 #define __global__
 #define __device__
@@ -169,6 +170,10 @@ enum cudaError_t : int {
   cudaErrorInvalidDevice = 101,
   cudaErrorIllegalAddress = 700,
   cudaErrorLaunchFailure = 719,
+  cudaErrorNotSupported = 801,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorIllegalState = 401,
   cudaErrorUnknown = 999
 };
 enum cudaMemcpyKind : int {
@@ -181,6 +186,15 @@ enum cudaMemcpyKind : int {
 enum cudaFuncAttribute : int { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 using cudaStream_t = struct FmEmulatedStream*;
 using cudaEvent_t = struct FmEmulatedEvent*;
+using cudaGraph_t = struct FmEmulatedGraph*;
+using cudaGraphExec_t = struct FmEmulatedGraphExec*;
+using cudaGraphNode_t = struct FmEmulatedGraphNode*;
+enum cudaStreamCaptureMode : int { cudaStreamCaptureModeThreadLocal = 1 };
+enum cudaStreamCaptureStatus : int {
+  cudaStreamCaptureStatusNone,
+  cudaStreamCaptureStatusActive,
+  cudaStreamCaptureStatusInvalidated
+};
 struct cudaDeviceProp {
   char name[256];
   std::size_t totalGlobalMem;
@@ -212,7 +226,18 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaDeviceSynchronize();
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, std::size_t* count);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream);
 cudaError_t cudaEventCreate(cudaEvent_t* event);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
