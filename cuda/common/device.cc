@@ -59,6 +59,7 @@ class CudaDevice final : public Device, public Backend {
   [[nodiscard]] cudaStream_t stream() const override { return stream_.get(); }
   [[nodiscard]] const DeviceInfo& device_info() const override { return info_; }
   [[nodiscard]] Precision matmul_precision() const override { return precision_; }
+  [[nodiscard]] SquareReport& square_notes() override { return square_report_; }
   [[nodiscard]] std::shared_ptr<std::byte> take(std::int64_t bytes,
                                                 std::string_view purpose) override {
     make_current();
@@ -146,6 +147,7 @@ class CudaDevice final : public Device, public Backend {
   [[nodiscard]] std::unique_ptr<SquareSink> make_square_sink() override {
     return cuda::make_square_sink(*this);
   }
+  [[nodiscard]] SquareReport square_report() const override { return square_report_; }
   void add_squares(const float* g, std::int64_t count, double weight, double* sums) override {
     accumulate_sums(stream_.get(), g, count, weight, true, sums);
   }
@@ -203,6 +205,7 @@ class CudaDevice final : public Device, public Backend {
 
   DeviceInfo info_;
   Precision precision_;
+  SquareReport square_report_;
   std::unique_ptr<std::remove_pointer_t<cudaStream_t>, StreamCloser> stream_;
   std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
   std::shared_ptr<std::byte> scratch_;
