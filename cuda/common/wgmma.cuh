@@ -69,6 +69,7 @@ __device__ __forceinline__ void cp_async_unit(SharedArray<uint4> to, int i, cons
   if (valid && reinterpret_cast<std::uintptr_t>(from) % 16 != 0) {
     to.memory->fail(to.first + i, "receives a cp.async from a misaligned address");
   }
+  ::fishermask::emulation::async_proxy().note_requested(*to.memory, to.first + i);
   auto& thread = ::fishermask::emulation::self();
   thread.copies.push_back({[=] {
                              uint4 value = {0, 0, 0, 0};
@@ -177,7 +178,8 @@ __device__ __forceinline__ void wgmma_bf16(float (&d)[96], std::uint64_t a, std:
 }
 
 // d (64 × 128) += a (64 × 16) · b (16 × 128).
-__device__ __forceinline__ void wgmma_bf16(float (&d)[64], std::uint64_t a, std::uint64_t b, bool add) {
+__device__ __forceinline__ void wgmma_bf16(float (&d)[64], std::uint64_t a, std::uint64_t b,
+                                           bool add) {
 #if defined(FM_EMULATION)
   ::fishermask::emulation::async_proxy().issue(d, {128, a, b, true, true, add});
 #elif defined(FM_WGMMA)
@@ -193,7 +195,8 @@ __device__ __forceinline__ void wgmma_bf16(float (&d)[64], std::uint64_t a, std:
       "%48, %49, %50, %51, %52, %53, %54, %55, "
       "%56, %57, %58, %59, %60, %61, %62, %63}, "
       "%64, %65, add, 1, 1, 1, 1;\n}"
-      : FM_WGMMA_SUMS(0), FM_WGMMA_SUMS(8), FM_WGMMA_SUMS(16), FM_WGMMA_SUMS(24), FM_WGMMA_SUMS(32), FM_WGMMA_SUMS(40), FM_WGMMA_SUMS(48), FM_WGMMA_SUMS(56)
+      : FM_WGMMA_SUMS(0), FM_WGMMA_SUMS(8), FM_WGMMA_SUMS(16), FM_WGMMA_SUMS(24), FM_WGMMA_SUMS(32),
+        FM_WGMMA_SUMS(40), FM_WGMMA_SUMS(48), FM_WGMMA_SUMS(56)
       : "l"(a), "l"(b), "r"(static_cast<int>(add)));
 #endif
 }

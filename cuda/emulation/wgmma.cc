@@ -88,10 +88,18 @@ unsigned AsyncProxy::address_of(SharedMemory<uint4>& memory, std::int64_t unit) 
   if (memory_ == nullptr) {
     memory_ = &memory;
     unfenced_.assign(static_cast<std::size_t>(memory.count()), -1);
+    readers_.assign(static_cast<std::size_t>(memory.count()), 0);
   }
   if (memory_ != &memory) fail("wgmma's operands lie in two arrays, which is not emulated");
   const auto first = reinterpret_cast<std::byte*>(memory.at(0)) - block().dynamic_shared();
   return kWindow + static_cast<unsigned>(first) + static_cast<unsigned>(16 * unit);
+}
+
+void AsyncProxy::note_requested(SharedMemory<uint4>& memory, std::int64_t unit) {
+  (void)address_of(memory, unit);
+  if (readers_[static_cast<std::size_t>(unit)] > 0) {
+    memory.fail(unit, "is asked to be overwritten while a wgmma that reads it is in flight");
+  }
 }
 
 void AsyncProxy::note_written(SharedMemory<uint4>& memory, std::int64_t unit) {
@@ -135,6 +143,7 @@ void AsyncProxy::read_matrix(Product& product, std::uint64_t descriptor, bool mn
                                   " wrote it without a fence.proxy.async behind that");
         }
         product.read.emplace_back(unit, *memory_->at(unit));
+        ++readers_[u];
       }
       to[static_cast<std::size_t>(mn) * kDepth + static_cast<std::size_t>(k)] =
           bf16(*memory_->at(unit), (address - first) % 16 / 2);
@@ -205,7 +214,9 @@ void AsyncProxy::retire(ThreadState& own, const InFlight& flight) {
     }
     sums[i] = sum;
   }
-  if (++product.retired == kThreads) {  // the list would grow with the depth of the kernel
+  if (++product.retired == kThreads) {
+    for (const auto& [unit, value] : product.read) --readers_[static_cast<std::size_t>(unit)];
+    // The list would grow with the depth of the kernel.
     product.a = {};
     product.b = {};
     product.read = {};

@@ -5,10 +5,11 @@
 // As late as the program allows: a product is computed when its group is waited for. Until then the
 // accumulators hold a NaN of their own and shared memory is compared with what was there when the
 // product was asked for. Reported as errors: operands that nobody wrote, that race, lie outside of
-// shared memory, or whose writers have not passed fence.proxy.async; operands overwritten and
-// accumulators touched while products are in flight; wgmma without the wgmma.fence that it needs;
-// descriptors that differ between the threads of a warpgroup; misaligned descriptors.
-// Not emulated: the order in which the tensor cores add, and what they round on the way.
+// shared memory, or whose writers have not passed fence.proxy.async; operands overwritten (or
+// asked to be) and accumulators touched while products are in flight; wgmma without the wgmma.fence
+// that it needs; descriptors that differ between the threads of a warpgroup; misaligned
+// descriptors. Not emulated: the order in which the tensor cores add, and what they round on the
+// way.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -36,7 +37,9 @@ class AsyncProxy {
   // The address of a unit in the shared window, which does not begin where the block's dynamic
   // shared memory begins.
   [[nodiscard]] unsigned address_of(SharedMemory<uint4>& memory, std::int64_t unit);
-  void note_written(SharedMemory<uint4>& memory, std::int64_t unit);  // by the running thread
+  // By the running thread: a copy to there was asked for, which may arrive at once; it arrived.
+  void note_requested(SharedMemory<uint4>& memory, std::int64_t unit);
+  void note_written(SharedMemory<uint4>& memory, std::int64_t unit);
 
   void proxy_fence();     // fence.proxy.async
   void register_fence();  // wgmma.fence
@@ -78,6 +81,7 @@ class AsyncProxy {
   std::uint64_t serial_ = 0;
   SharedMemory<uint4>* memory_ = nullptr;
   std::vector<std::int32_t> unfenced_;  // by unit: the thread that wrote it; −1: fenced
+  std::vector<std::int32_t> readers_;   // by unit: products in flight that read it
   std::vector<ThreadState> threads_;
   std::vector<std::vector<Product>> products_;  // by warpgroup
 };

@@ -70,7 +70,7 @@ struct WgmmaPolicy {
   static constexpr int kMostFlushSamples = 64;
   // What a share of the samples costs beside its positions: its tile is written and added.
   static constexpr int kSharePositions = 1024;
-  static constexpr std::int64_t kMostOperands = std::int64_t{1} << 30U;  // bytes
+  static constexpr std::int64_t kMostOperands = std::int64_t{1} << 28U;  // bytes
   // Smaller problems stay with the tiles, which have smaller ones.
   static constexpr int kLeastRows = 64, kLeastColumns = 128, kLeastPositions = 64;
 };
@@ -338,13 +338,13 @@ __global__ void __launch_bounds__(WgmmaPolicy::kThreads, 1)
 
 // Shares of the samples so that the last wave of blocks is not a large part of all, and the tiles
 // that the shares write are not either.
-template <typename Tile>
-std::int64_t choose_splits(const Backend& backend, const WgmmaProblem& problem) {
+std::int64_t choose_splits(const Backend& backend, const WgmmaProblem& problem,
+                           std::int64_t most_shares) {
   const std::int64_t tiles = problem.tile.tiles();
   const std::int64_t processors = std::max(backend.device_info().processors, 1);
   constexpr std::int64_t kMostWaves = 8;
-  const std::int64_t most =
-      std::clamp<std::int64_t>(kMostWaves * processors / tiles, 1, problem.tile.batch);
+  const std::int64_t most = std::clamp<std::int64_t>(kMostWaves * processors / tiles, 1,
+                                                     std::min(problem.tile.batch, most_shares));
   std::int64_t best = 1;
   std::int64_t least_cost = std::numeric_limits<std::int64_t>::max();
   for (std::int64_t splits = 1; splits <= most; ++splits) {
@@ -361,12 +361,13 @@ std::int64_t choose_splits(const Backend& backend, const WgmmaProblem& problem) 
 }
 
 template <typename Tile>
-void launch_wgmma(Backend& backend, WgmmaProblem problem, std::int64_t operand_bytes) {
+void launch_wgmma(Backend& backend, WgmmaProblem problem, std::int64_t operand_bytes,
+                  std::int64_t most_shares) {
   using Sizes = TileSizes<Tile>;
   TileProblem& tile = problem.tile;
   tile.row_tiles = (tile.group_out + Sizes::kRows - 1) / Sizes::kRows;
   tile.column_tiles = (tile.columns + Sizes::kColumns - 1) / Sizes::kColumns;
-  const std::int64_t wanted = choose_splits<Tile>(backend, problem);
+  const std::int64_t wanted = choose_splits(backend, problem, most_shares);
   // Stages of a share are counted in int.
   const std::int64_t most_samples = (std::int64_t{1} << 30U) / problem.stages_per_sample;
   tile.samples_per_split = std::min((tile.batch + wanted - 1) / wanted, most_samples);
@@ -412,7 +413,8 @@ ContractionForm part_of(const ContractionForm& form, std::int64_t first, std::in
   return part;
 }
 
-void accumulate_part(Backend& backend, const ContractionForm& form, double* sums) {
+void accumulate_part(Backend& backend, const ContractionForm& form, double* sums,
+                     std::int64_t most_shares) {
   WgmmaProblem problem;
   problem.tile = describe_contraction(form, sums);
   TileProblem& tile = problem.tile;
@@ -423,9 +425,9 @@ void accumulate_part(Backend& backend, const ContractionForm& form, double* sums
                                          TilePolicy::kFlushSamples, WgmmaPolicy::kMostFlushSamples);
   const std::int64_t operand_bytes = (form.batch * sample_bytes(form) + 255) / 256 * 256;
   if (tile.group_out <= TileSizes<LowTile>::kRows) {
-    launch_wgmma<LowTile>(backend, problem, operand_bytes);
+    launch_wgmma<LowTile>(backend, problem, operand_bytes, most_shares);
   } else {
-    launch_wgmma<WideTile>(backend, problem, operand_bytes);
+    launch_wgmma<WideTile>(backend, problem, operand_bytes, most_shares);
   }
 }
 
@@ -448,11 +450,13 @@ bool fits_wgmma(Precision precision, const ContractionForm& form) {
          is_aligned(form.grad_output) && is_aligned(form.input);
 }
 
-void accumulate_contraction_wgmma(Backend& backend, const ContractionForm& form, double* sums) {
+void accumulate_contraction_wgmma(Backend& backend, const ContractionForm& form, double* sums,
+                                  std::int64_t most_shares) {
   const std::int64_t most =
       std::max<std::int64_t>(WgmmaPolicy::kMostOperands / sample_bytes(form), 1);
   for (std::int64_t first = 0; first < form.batch; first += most) {
-    accumulate_part(backend, part_of(form, first, std::min(most, form.batch - first)), sums);
+    accumulate_part(backend, part_of(form, first, std::min(most, form.batch - first)), sums,
+                    most_shares);
   }
 }
 

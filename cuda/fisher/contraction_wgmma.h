@@ -10,7 +10,10 @@ namespace fishermask::cuda {
 [[nodiscard]] bool fits_wgmma(Precision precision, const ContractionForm& form);
 
 // Sums as accumulate_contraction's. The form must fit, the device be of compute capability 9.0.
-void accumulate_contraction_wgmma(Backend& backend, const ContractionForm& form, double* sums);
+// `most_shares`: of the samples, for blocks that walk over several of them however few there are.
+inline constexpr std::int64_t kMostShares = std::int64_t{1} << 30U;
+void accumulate_contraction_wgmma(Backend& backend, const ContractionForm& form, double* sums,
+                                  std::int64_t most_shares = kMostShares);
 
 // Whether the device may be given it: FISHERMASK_CUDA_WGMMA (off, on, checked; checked without it)
 // and, where checked, the outcome of the first use on this device, which is when a small problem is
