@@ -52,7 +52,8 @@ __device__ __forceinline__ unsigned shared_address(SharedArray<uint4> array) {
 }
 
 // Of an operand whose block begins at `address`, a multiple of 1024; `next_block`: bytes from a
-// block to that of the next 64 channels.
+// block to that of the next 64 channels. Of one that begins n units of 16 bytes later: n more, as
+// shared memory ends before the address could carry into the other fields.
 __device__ __forceinline__ std::uint64_t wgmma_descriptor(unsigned address, unsigned next_block) {
   constexpr std::uint64_t kSwizzle128 = 1;
   constexpr std::uint64_t kPattern = 1024;

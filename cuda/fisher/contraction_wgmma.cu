@@ -153,7 +153,7 @@ class StageFiller {
 #pragma unroll
     for (int b = 0; b < Sizes::kRowBlocks; ++b) {
       const bool valid = exists && channel_ + 64 * b < channel_end_;
-      cp_async_unit(to, b * Sizes::kBlockUnits + at, valid ? grad + 64 * b : problem_.grad, valid);
+      cp_async_unit(to, b * Sizes::kBlockUnits + at, grad + 64 * b, valid);
     }
     const int out_y = tile.by_out_width.quotient(position_);
     const int y = out_y * tile.stride_height - tile.pad_top;
@@ -167,8 +167,7 @@ class StageFiller {
           exists && unit.w != 0 &&
           static_cast<unsigned>(y + unit.x) < static_cast<unsigned>(tile.in_height) &&
           static_cast<unsigned>(x + unit.y) < static_cast<unsigned>(tile.in_width);
-      cp_async_unit(to, (Sizes::kRowBlocks + b) * Sizes::kBlockUnits + at,
-                    valid ? input + unit.z : problem_.input, valid);
+      cp_async_unit(to, (Sizes::kRowBlocks + b) * Sizes::kBlockUnits + at, input + unit.z, valid);
     }
     advance();
   }
@@ -280,12 +279,13 @@ __global__ void __launch_bounds__(WgmmaPolicy::kThreads, 1)
   }
 
   constexpr unsigned kBlockBytes = 16 * Sizes::kBlockUnits;
-  constexpr unsigned kStageBytes = 16 * Sizes::kStageUnits;
-  constexpr unsigned kStepBytes = WgmmaPolicy::kStep * 128;
+  constexpr unsigned kStepUnits = WgmmaPolicy::kStep * 8;
   const unsigned stages_at = shared_address(stages);
-  const unsigned grad_at = stages_at + kBlockBytes * Share<Tile>::row_group();
-  const unsigned input_at =
-      stages_at + kBlockBytes * (Sizes::kRowBlocks + Tile::kN / 64 * Share<Tile>::column_group());
+  const std::uint64_t grad_matrix =
+      wgmma_descriptor(stages_at + kBlockBytes * Share<Tile>::row_group(), kBlockBytes);
+  const std::uint64_t input_matrix = wgmma_descriptor(
+      stages_at + kBlockBytes * (Sizes::kRowBlocks + Tile::kN / 64 * Share<Tile>::column_group()),
+      kBlockBytes);
   double* const partial =
       tile.partial + static_cast<std::int64_t>(blockIdx.x) * Sizes::kRows * Sizes::kColumns;
 
@@ -306,9 +306,8 @@ __global__ void __launch_bounds__(WgmmaPolicy::kThreads, 1)
       wgmma_fence(gradient);
 #pragma unroll
       for (int step = 0; step < WgmmaPolicy::kDepth / WgmmaPolicy::kStep; ++step) {
-        const unsigned at = slot * kStageBytes + step * kStepBytes;
-        wgmma_bf16(gradient, wgmma_descriptor(grad_at + at, kBlockBytes),
-                   wgmma_descriptor(input_at + at, kBlockBytes), part > 0 || step > 0);
+        const auto at = static_cast<unsigned>(slot * Sizes::kStageUnits) + step * kStepUnits;
+        wgmma_bf16(gradient, grad_matrix + at, input_matrix + at, part > 0 || step > 0);
       }
       wgmma_commit();
       if (stage + kAhead < stage_count) {
