@@ -114,47 +114,70 @@ __global__ void __launch_bounds__(256)
 
 // What a column unit (eight channels at one tap) adds to the place of a position's window.
 __device__ __forceinline__ int4 describe_unit(const TileProblem& problem, int group, int column) {
-  if (column >= problem.columns) return {0, 0, 0, 0};
+  if (column >= problem.columns) return {0, 0, 0, 0};  // is not looked at
   const int tap = problem.by_group_in.quotient(column);
   const int tap_row = problem.by_kernel_width.quotient(tap);
   const int y = tap_row * problem.dilation_height;
   const int x = (tap - tap_row * problem.kernel_width) * problem.dilation_width;
   const int offset = (y * problem.in_width + x) * problem.in_channels + group * problem.group_in +
                      column - tap * problem.group_in;
-  return {y, x, offset, 1};
+  return {y, x, offset, 0};
 }
 
-// Asks for the stages of one block, one after the other.
-template <typename Tile>
+// Asks for the stages of one block, one after the other. kPlain: each position meets one pixel, its
+// own (a linear layer on sequences, a 1 × 1 convolution): nothing is to be worked out then.
+template <typename Tile, bool kPlain>
 class StageFiller {
  public:
   using Sizes = TileSizes<Tile>;
 
+  // `first_row`, `first_column`: of the block's tile in its group.
   __device__ __forceinline__ StageFiller(const WgmmaProblem& problem, SharedArray<uint4> stages,
-                                         SharedArray<int4> units, int first_channel,
-                                         int channel_end, std::int64_t first_sample)
-      : problem_(problem), stages_(stages), units_(units), channel_end_(channel_end) {
+                                         SharedArray<int4> units, int group, int first_row,
+                                         int first_column, std::int64_t first_sample)
+      : problem_(problem), stages_(stages), units_(units) {
+    const TileProblem& tile = problem.tile;
     const int thread = static_cast<int>(threadIdx.x);
     position_ = row_ = thread / 8;
     member_ = thread % 8;
-    channel_ = first_channel + 8 * member_;
-    const TileProblem& tile = problem.tile;
-    grad_ = problem.grad + first_sample * tile.positions * tile.out_channels;
-    input_ = problem.input + first_sample * tile.in_height * tile.in_width * tile.in_channels;
+    rows_left_ = tile.group_out - first_row - 8 * member_;
+    columns_left_ = tile.columns - first_column - 8 * member_;
+    grad_ = problem.grad + first_sample * tile.positions * tile.out_channels +
+            (group * tile.group_out + first_row + 8 * member_);
+    input_ = problem.input + first_sample * tile.in_height * tile.in_width * tile.in_channels +
+             (kPlain ? group * tile.group_in + first_column + 8 * member_ : 0);
   }
 
   __device__ __forceinline__ void request(int slot) {
-    const TileProblem& tile = problem_.tile;
-    const SharedArray<uint4> to = stages_.from(slot * Sizes::kStageUnits);
-    const int at = row_ * 8 + (member_ ^ (row_ % 8));
-    const bool exists = position_ < tile.positions;
+    const SharedArray<uint4> to =
+        stages_.from(slot * Sizes::kStageUnits + row_ * 8 + (member_ ^ (row_ % 8)));
+    const bool exists = position_ < problem_.tile.positions;
     const std::uint16_t* const grad =
-        grad_ + static_cast<std::int64_t>(position_) * tile.out_channels + channel_;
+        grad_ + static_cast<std::int64_t>(position_) * problem_.tile.out_channels;
 #pragma unroll
     for (int b = 0; b < Sizes::kRowBlocks; ++b) {
-      const bool valid = exists && channel_ + 64 * b < channel_end_;
-      cp_async_unit(to, b * Sizes::kBlockUnits + at, grad + 64 * b, valid);
+      cp_async_unit(to, b * Sizes::kBlockUnits, grad + 64 * b, exists && 64 * b < rows_left_);
     }
+    if constexpr (kPlain) {
+      copy_pixel(to.from(Sizes::kRowBlocks * Sizes::kBlockUnits), exists);
+    } else {
+      copy_window(to.from(Sizes::kRowBlocks * Sizes::kBlockUnits), exists);
+    }
+    advance();
+  }
+
+ private:
+  __device__ __forceinline__ void copy_pixel(SharedArray<uint4> to, bool exists) const {
+    const std::uint16_t* const input =
+        input_ + static_cast<std::int64_t>(position_) * problem_.tile.in_channels;
+#pragma unroll
+    for (int b = 0; b < Sizes::kColumnBlocks; ++b) {
+      cp_async_unit(to, b * Sizes::kBlockUnits, input + 64 * b, exists && 64 * b < columns_left_);
+    }
+  }
+
+  __device__ __forceinline__ void copy_window(SharedArray<uint4> to, bool exists) const {
+    const TileProblem& tile = problem_.tile;
     const int out_y = tile.by_out_width.quotient(position_);
     const int y = out_y * tile.stride_height - tile.pad_top;
     const int x = (position_ - out_y * tile.out_width) * tile.stride_width - tile.pad_left;
@@ -164,15 +187,13 @@ class StageFiller {
     for (int b = 0; b < Sizes::kColumnBlocks; ++b) {
       const int4 unit = units_[b * 8 + member_];
       const bool valid =
-          exists && unit.w != 0 &&
+          exists && 64 * b < columns_left_ &&
           static_cast<unsigned>(y + unit.x) < static_cast<unsigned>(tile.in_height) &&
           static_cast<unsigned>(x + unit.y) < static_cast<unsigned>(tile.in_width);
-      cp_async_unit(to, (Sizes::kRowBlocks + b) * Sizes::kBlockUnits + at, input + unit.z, valid);
+      cp_async_unit(to, b * Sizes::kBlockUnits, input + unit.z, valid);
     }
-    advance();
   }
 
- private:
   __device__ __forceinline__ void advance() {
     const TileProblem& tile = problem_.tile;
     position_ += WgmmaPolicy::kDepth;
@@ -185,8 +206,9 @@ class StageFiller {
   const WgmmaProblem& problem_;
   SharedArray<uint4> stages_;
   SharedArray<int4> units_;
-  int channel_end_, position_, row_, member_, channel_;
-  const std::uint16_t* grad_;  // of the sample that is asked for
+  int position_, row_, member_;
+  int rows_left_, columns_left_;  // of the matrix, from this thread's first unit on
+  const std::uint16_t* grad_;     // of the sample that is asked for
   const std::uint16_t* input_;
 };
 
@@ -242,7 +264,7 @@ __device__ __forceinline__ void flush_squares(float (&squares)[TileSizes<Tile>::
 
 #endif  // FM_WGMMA
 
-template <typename Tile>
+template <typename Tile, bool kPlain>
 __global__ void __launch_bounds__(WgmmaPolicy::kThreads, 1)
     contraction_wgmma(const __grid_constant__ WgmmaProblem problem) {
 #ifdef FM_WGMMA
@@ -257,11 +279,13 @@ __global__ void __launch_bounds__(WgmmaPolicy::kThreads, 1)
   int split = 0;
   const int group = tile_of(tile, &row_tile, &column_tile, &split);
   const int first_column = column_tile * Sizes::kColumns;
-  const auto thread = static_cast<int>(threadIdx.x);
-  if (thread < Sizes::kColumns / 8) {
-    units[thread] = describe_unit(tile, group, first_column + 8 * thread);
+  if constexpr (!kPlain) {
+    const auto thread = static_cast<int>(threadIdx.x);
+    if (thread < Sizes::kColumns / 8) {
+      units[thread] = describe_unit(tile, group, first_column + 8 * thread);
+    }
+    __syncthreads();
   }
-  __syncthreads();
 
   const unsigned misaligned = shared_address(memory) % (16 * Sizes::kPatternUnits);
   const SharedArray<uint4> stages = memory.from(
@@ -271,8 +295,8 @@ __global__ void __launch_bounds__(WgmmaPolicy::kThreads, 1)
   const auto samples =
       static_cast<int>(left < tile.samples_per_split ? left : tile.samples_per_split);
   const int stage_count = samples * problem.stages_per_sample;
-  StageFiller<Tile> filler(problem, stages, units, group * tile.group_out + row_tile * Sizes::kRows,
-                           (group + 1) * tile.group_out, first_sample);
+  StageFiller<Tile, kPlain> filler(problem, stages, units, group, row_tile * Sizes::kRows,
+                                   first_column, first_sample);
   for (int s = 0; s < kAhead; ++s) {
     if (s < stage_count) filler.request(s);
     cp_async_commit();
@@ -359,6 +383,12 @@ std::int64_t choose_splits(const Backend& backend, const WgmmaProblem& problem,
   return best;
 }
 
+bool is_plain(const TileProblem& tile) {
+  return tile.taps == 1 && tile.stride_height == 1 && tile.stride_width == 1 && tile.pad_top == 0 &&
+         tile.pad_left == 0 && tile.positions == tile.in_height * tile.in_width &&
+         tile.out_width == tile.in_width;
+}
+
 template <typename Tile>
 void launch_wgmma(Backend& backend, WgmmaProblem problem, std::int64_t operand_bytes,
                   std::int64_t most_shares) {
@@ -393,7 +423,7 @@ void launch_wgmma(Backend& backend, WgmmaProblem problem, std::int64_t operand_b
   launch("contraction_wgmma", backend.stream(),
          {dim3(static_cast<unsigned>(blocks)), dim3(WgmmaPolicy::kThreads),
           sizeof(uint4) * Sizes::kUnits},
-         contraction_wgmma<Tile>, problem);
+         is_plain(tile) ? contraction_wgmma<Tile, true> : contraction_wgmma<Tile, false>, problem);
   add_partial_tiles(backend, tile, Sizes::kRows, Sizes::kColumns);
 }
 
