@@ -12,9 +12,9 @@
 //   In the terms of the ISA's 128-byte swizzling: eight positions are a pattern of 1024 bytes, the
 //   stride byte offset leads to the next eight, the leading byte offset to the next 64 channels.
 //
-// Sums: of 64 rows and n columns a thread has n / 2. Sum i of thread t is at
-//   row 16 · (t / 32) + t mod 32 / 4 + 8 · (i / 2 mod 2),  column 8 · (i / 4) + 2 · (t mod 4) + i
-//   mod 2
+// Sums: of 64 rows and n columns a thread has n / 2. Sum i of thread t of the warpgroup is at
+//   row     16 · (t / 32) + (t mod 32) / 4 + 8 · (i / 2 mod 2)
+//   column  8 · (i / 4) + 2 · (t mod 4) + i mod 2
 //
 // Order of one use:  copies arrive; proxy_fence(); __syncthreads();
 //                    wgmma_fence(sums); wgmma_bf16(sums, …) …; wgmma_commit();

@@ -1,5 +1,5 @@
-// Contractions by wgmma, bf16 operands: the tensor cores' own rate on sm_90a, of which mma.sync
-// reaches some 60 %.
+// Contractions by wgmma, bf16 operands: the tensor cores' full rate on sm_90a, which mma.sync does
+// not reach.
 //
 // What:       sums[o, j] += Σ_n G_n[o, j]², as the kernel of contraction_tile.cuh (which see for
 //             rows, columns and the order of the weights), for large weight matrices and many
@@ -10,20 +10,21 @@
 // Layout:     operands NHWC; channels of a group in eights, so that 16 bytes of bf16 are one copy.
 //             In shared memory as common/wgmma.cuh has them:
 //
-//   stage       | δ: kRows / 64 blocks | a: kColumns / 64 blocks |   block: 32 positions × 64
-//   channels positions     one sample's, 32 at a time; the last stage of a sample has zeros at its
-//   end
+//   stage       | δ: kRows / 64 blocks | a: kColumns / 64 blocks |
+//   block       32 positions × 64 channels. The positions are one sample's; the last stage of a
+//               sample ends with zeros.
 //
 //             Thread t copies position t / 8 of every stage, units t mod 8 of all of its blocks.
 // Flow:       stage s is multiplied while the copies of stages s + 1 … s + kAhead are on their way,
 //             and while stage s − 1 may still be in the tensor cores: its memory is filled again
-//             one barrier later. One barrier a stage; no thread is a producer alone: five copies
-//             a stage cost it little, and the registers belong to the sums.
+//             one barrier later. One barrier a stage; no thread is a producer alone: five copies a
+//             stage cost a thread little, and the registers belong to the sums.
 // Registers:  a thread has kN / 2 sums of G_n and as many of squares: 192 of 255 in the wide tile.
 // Why memory: with f32 operands a tile of 128 × 192 would take 107 bytes a cycle from the second-
-//             level cache at the tensor cores' full rate; a processor gets about 30. Rounded
-//             beforehand it takes 53, and the copies need no registers. Rounding reads and writes
-//             six bytes an element once, against some hundreds of products with it.
+//             level cache at the tensor cores' full rate; others have measured about 30 for each
+//             processor. Rounded beforehand it takes 53, and the copies need no registers. Rounding
+//             reads and writes six bytes an element once, against some hundreds of products with
+//             it.
 // TF32:       stays with mma.sync. Its operands cannot be halved, so the second-level cache bounds
 //             both kernels alike, and wgmma reads TF32 only with positions running fastest, which
 //             would mean to transpose each operand on its way.
@@ -31,6 +32,7 @@
 //             (of one sample at the least); 8 bytes per weight and share of the samples. One share
 //             has its partial tiles too: the weights' order scatters what a thread has.
 // Deterministic: yes; shares are added in their order.
+// Targets:    sm_90a; the kernel is empty on others.
 // Not run on a GPU: instructions, layouts and order are what the emulation checks, and the device's
 // sums are compared with the tiles' before this kernel is used (contraction_wgmma_check.cu).
 #include <algorithm>
