@@ -44,17 +44,20 @@ struct SquareCase {
 [[nodiscard]] inline std::vector<SquareCase> timed_square_cases(bool smoke) {
   if (smoke) {
     return {{"conv 3x3, 8 -> 8 at 4x4", 3, 8, 8, 4, 4, 3},
-            {"linear, 24 -> 40, 16 tokens", 2, 24, 40, 1, 16, 1}};
+            {"linear, 24 -> 40, 16 tokens", 2, 24, 40, 1, 16, 1},
+            {"linear, 136 -> 72, 70 tokens", 2, 136, 72, 1, 70, 1}};
   }
   return {{"conv 3x3, 512 -> 512 at 4x4", 512, 512, 512, 4, 4, 3},
           {"conv 3x3, 256 -> 256 at 8x8", 512, 256, 256, 8, 8, 3},
           {"conv 3x3, 128 -> 128 at 16x16", 512, 128, 128, 16, 16, 3},
           {"conv 3x3, 64 -> 64 at 32x32", 512, 64, 64, 32, 32, 3},
+          {"conv 3x3, 256 -> 256 at 32x32", 64, 256, 256, 32, 32, 3},
           {"linear, 768 -> 3072, 16 tokens", 1024, 768, 3072, 1, 16, 1},
           {"linear, 768 -> 3072, 64 tokens", 256, 768, 3072, 1, 64, 1},
           {"linear, 768 -> 3072, 256 tokens", 64, 768, 3072, 1, 256, 1},
           {"linear, 768 -> 3072, 1024 tokens", 16, 768, 3072, 1, 1024, 1},
           {"linear, 768 -> 768, 256 tokens", 256, 768, 768, 1, 256, 1},
+          {"linear, 3072 -> 768, 1024 tokens", 16, 3072, 768, 1, 1024, 1},
           {"linear, 4096 -> 4096, vectors", 8192, 4096, 4096, 1, 1, 1}};
 }
 
@@ -66,6 +69,7 @@ struct SquareCase {
   if (smoke) return cases;
   cases.push_back({"conv 3x3, 64 -> 64 at 16x16", 17, 64, 64, 16, 16, 3});
   cases.push_back({"conv 1x1, 65 -> 127 at 8x8", 9, 65, 127, 8, 8, 1});
+  cases.push_back({"conv 3x3, 48 -> 136 at 9x11", 9, 48, 136, 9, 11, 3});
   cases.push_back({"linear, 192 -> 576, 65 tokens", 9, 192, 576, 1, 65, 1});
   cases.push_back({"linear, 129 -> 257, 1000 tokens", 3, 129, 257, 1, 1000, 1});
   cases.push_back({"linear, 512 -> 1000, vectors", 127, 512, 1000, 1, 1, 1});

@@ -35,13 +35,16 @@ void print_ceilings(const Json& ceilings) {
 }
 
 void print_squares(const Json& squares) {
-  std::printf("\n%-36s %-5s %6s %10s %10s %9s\n", "squared gradients", "", "K", "ms", "TFLOP/s",
-              "of matmul");
+  std::printf("\n%-36s %-5s %6s %-12s %10s %10s %9s %15s\n", "squared gradients", "", "K", "kernel",
+              "ms", "TFLOP/s", "of matmul", "TFLOP/s, tiles");
   for (const Json& row : squares) {
-    std::printf("%-36s %-5s %6lld %10.3f %10.2f %8.0f%%\n", word(row, "shape").c_str(),
+    std::printf("%-36s %-5s %6lld %-12s %10.3f %10.2f %8.0f%%", word(row, "shape").c_str(),
                 word(row, "precision").c_str(),
-                static_cast<long long>(row["k"].get<std::int64_t>()), number(row, "milliseconds"),
-                1e-3 * number(row, "gflops"), 100 * number(row, "ofMatmul"));
+                static_cast<long long>(row["k"].get<std::int64_t>()), word(row, "kernel").c_str(),
+                number(row, "milliseconds"), 1e-3 * number(row, "gflops"),
+                100 * number(row, "ofMatmul"));
+    if (row.contains("tiles")) std::printf(" %15.2f", 1e-3 * number(row["tiles"], "gflops"));
+    std::printf("\n");
   }
 }
 

@@ -53,6 +53,12 @@ struct DeviceOptions {
   Precision precision = Precision::kF32;
 };
 
+// Which kernels square per-sample gradients of convolutions and linear layers, in words.
+struct SquareReport {
+  std::string kernel;  // of the last one: "tiles", "wgmma", "vectors", "few channels"
+  std::string wgmma;   // "checked", or "off: " and why; empty before it was first considered
+};
+
 // One parameter and its optimiser state, all (count,) f32 on the device.
 struct DeviceOptimized {
   float* value = nullptr;
@@ -156,6 +162,7 @@ class Device {
   [[nodiscard]] virtual std::vector<std::string> op_names() const = 0;  // sorted
   // Adds to f64 sums on the device.
   [[nodiscard]] virtual std::unique_ptr<SquareSink> make_square_sink() = 0;
+  [[nodiscard]] virtual SquareReport square_report() const { return {}; }
   // sums[i] += weight · g[i]², or weight · g[i].
   virtual void add_squares(const float* g, std::int64_t count, double weight, double* sums) = 0;
   virtual void add_values(const float* g, std::int64_t count, double weight, double* sums) = 0;

@@ -75,6 +75,8 @@ class Backend {
   [[nodiscard]] virtual cudaStream_t stream() const = 0;
   [[nodiscard]] virtual const DeviceInfo& device_info() const = 0;
   [[nodiscard]] virtual Precision matmul_precision() const = 0;
+  // For whoever squares to fill in; it also remembers whether wgmma has been checked.
+  [[nodiscard]] virtual SquareReport& square_notes() = 0;
   // From the pool, aligned to 256 bytes. Errors: OUT_OF_MEMORY naming `purpose`.
   [[nodiscard]] virtual std::shared_ptr<std::byte> take(std::int64_t bytes,
                                                         std::string_view purpose) = 0;

@@ -76,6 +76,7 @@ class CudaDevice final : public Device, public Backend {
   [[nodiscard]] cudaStream_t stream() const override { return stream_.get(); }
   [[nodiscard]] const DeviceInfo& device_info() const override { return info_; }
   [[nodiscard]] Precision matmul_precision() const override { return precision_; }
+  [[nodiscard]] SquareReport& square_notes() override { return square_report_; }
   [[nodiscard]] std::shared_ptr<std::byte> take(std::int64_t bytes,
                                                 std::string_view purpose) override {
     recorder_.refuse("memory from the pool");
@@ -158,6 +159,7 @@ class CudaDevice final : public Device, public Backend {
   [[nodiscard]] std::unique_ptr<SquareSink> make_square_sink() override {
     return cuda::make_square_sink(*this);
   }
+  [[nodiscard]] SquareReport square_report() const override { return square_report_; }
   void add_squares(const float* g, std::int64_t count, double weight, double* sums) override {
     accumulate_sums(stream_.get(), g, count, weight, true, sums);
   }
@@ -221,6 +223,7 @@ class CudaDevice final : public Device, public Backend {
 
   DeviceInfo info_;
   Precision precision_;
+  SquareReport square_report_;
   Stream stream_ = make_stream_of(info_.index);
   std::unique_ptr<Cublas> cublas_;
   std::unique_ptr<Cudnn> cudnn_;  // after its stream

@@ -1,5 +1,6 @@
 // Which kernel takes a contraction.
 #include "fisher/contraction.h"
+#include "fisher/contraction_wgmma.h"
 
 namespace fishermask::cuda {
 namespace {
@@ -21,11 +22,18 @@ bool has_few_channels(const ContractionForm& form) {
 }  // namespace
 
 void accumulate_contraction(Backend& backend, const ContractionForm& form, double* sums) {
+  std::string& kernel = backend.square_notes().kernel;
   if (is_on_vectors(form)) {
+    kernel = "vectors";
     accumulate_contraction_vectors(backend, form, sums);
   } else if (has_few_channels(form)) {
+    kernel = "few channels";
     accumulate_contraction_depthwise(backend, form, sums);
+  } else if (fits_wgmma(backend.matmul_precision(), form) && may_use_wgmma(backend)) {
+    kernel = "wgmma";
+    accumulate_contraction_wgmma(backend, form, sums);
   } else {
+    kernel = "tiles";
     accumulate_contraction_tiles(backend, form, sums);
   }
 }
