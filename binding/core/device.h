@@ -170,8 +170,9 @@ class Device {
   // upload_batch.
   virtual void write_pixels(const TensorView& raw, std::int64_t channels,
                             const DeviceNormalisation& normalisation, float* to) = 0;
-  // Whether any of (count,) is NaN or infinite.
-  [[nodiscard]] virtual bool all_finite(const float* values, std::int64_t count) = 0;
+  // The first of the f32 tensors that holds NaN or infinity, if any does. Waits once for all.
+  [[nodiscard]] virtual std::optional<std::size_t> find_non_finite(
+      std::span<const TensorView> tensors) = 0;
 
   // --- the loss: as ops/loss.h, with logits on the device and labels, losses, predictions and
   // scales on the host. Errors: ARGUMENT, NON_FINITE as there.
@@ -204,7 +205,7 @@ class Device {
 [[nodiscard]] std::string cuda_library_path(const std::string& library = "");
 // How many devices open_cuda_device would find, or why none.
 struct CudaAvailability {
-  int devices = 0;
+  int devices = 0;     // that can be used
   std::string reason;  // empty when devices > 0
   std::vector<DeviceInfo> infos;
 };

@@ -52,10 +52,7 @@ Executor::Executor(const Graph& graph, const ParameterValues& parameters, Execut
                                       : options_.device->allocate(arena_bytes_, purpose);
   make_kernels();
   bind();
-  // A device's kernels are its own: none takes over what follows it.
-  if (!options_.reference && options_.real == DType::kF32 && options_.device == nullptr) {
-    fuse_epilogues();
-  }
+  if (!options_.reference && options_.real == DType::kF32) fuse_epilogues();
 }
 
 bool Executor::wants_gradient(int value) const {

@@ -2,11 +2,25 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "core/placement.h"
 
 namespace fishermask {
+namespace {
+
+// On the host: the first tensor that holds NaN or infinity, if any does.
+std::optional<std::size_t> find_non_finite(std::span<const TensorView> tensors) {
+  const auto finite = [](float value) { return std::isfinite(value); };
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const auto* const values = tensors[i].as<float>();
+    if (!std::all_of(values, values + tensors[i].count(), finite)) return i;
+  }
+  return {};
+}
+
+}  // namespace
 
 Trainer::Trainer(Network& network, OptimizerOptions options, std::uint64_t seed)
     : network_(network), optimizer_(options, network.device()), seed_(seed) {
@@ -81,16 +95,20 @@ LossResult Trainer::step(const BatchData& batch, std::span<const std::int32_t> l
 }
 
 void Trainer::check_gradients() const {
+  std::vector<TensorView> views;
+  std::vector<std::size_t> parameters;
   for (std::size_t p = 0; p < gradients_.size(); ++p) {
     if (!gradients_[p].view()) continue;
-    const auto finite = [](float g) { return std::isfinite(g); };
-    Device* const device = network_.device();
-    const bool all = device != nullptr
-                         ? device->all_finite(gradients_[p].as<float>(), gradients_[p].count())
-                         : std::ranges::all_of(gradients_[p].span<float>(), finite);
-    FM_CHECK(all, NON_FINITE, "the gradient of tensor '", network_.graph().parameters()[p].name,
-             "' is not finite at step ", optimizer_.steps() + 1, "; the weights are unchanged");
+    views.push_back(gradients_[p].view());
+    parameters.push_back(p);
   }
+  Device* const device = network_.device();
+  const std::optional<std::size_t> bad =
+      device != nullptr ? device->find_non_finite(views) : find_non_finite(views);
+  if (!bad) return;
+  fail(ErrorCode::kNON_FINITE, "the gradient of tensor '",
+       network_.graph().parameters()[parameters[*bad]].name, "' is not finite at step ",
+       optimizer_.steps() + 1, "; the weights are unchanged");
 }
 
 Evaluation evaluate_batch(Network& network, const BatchData& batch,

@@ -8,9 +8,10 @@ namespace fishermask::cuda {
 namespace {
 
 // Sticky: the context is gone with them.
-constexpr std::array kLost = {700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 720, 46, 214};
-// No driver, an old one, no device, not permitted.
-constexpr std::array kAbsent = {3, 34, 35, 36, 100, 101, 802, 803, 804, 222, 223};
+constexpr std::array kLost = {700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 214};
+// No driver, an old one, no device, one that another process has for itself, one that the library
+// has no code for, not permitted.
+constexpr std::array kAbsent = {3, 34, 35, 36, 46, 100, 101, 209, 222, 223, 802, 803, 804};
 
 bool contains(const auto& codes, int code) {
   for (const int one : codes) {

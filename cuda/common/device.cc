@@ -2,6 +2,7 @@
 // this backend behind core/device.h.
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -168,13 +169,20 @@ class CudaDevice final : public Device, public Backend {
   }
   void write_pixels(const TensorView& raw, std::int64_t channels,
                     const DeviceNormalisation& normalisation, float* to) override;
-  [[nodiscard]] bool all_finite(const float* values, std::int64_t count) override {
-    auto* const found = reinterpret_cast<unsigned*>(scratch(sizeof(unsigned)));
-    zero(reinterpret_cast<std::byte*>(found), sizeof(unsigned));
-    note_non_finite(stream_.get(), values, count, found);
-    unsigned bad = 0;
-    to_host(&bad, found, sizeof bad);
-    return bad == 0;
+  [[nodiscard]] std::optional<std::size_t> find_non_finite(
+      std::span<const TensorView> tensors) override {
+    if (tensors.empty()) return {};
+    std::vector<unsigned> bad(tensors.size());
+    const auto bytes = static_cast<std::int64_t>(bad.size() * sizeof(unsigned));
+    auto* const found = reinterpret_cast<unsigned*>(scratch(bytes));
+    zero(reinterpret_cast<std::byte*>(found), bytes);
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      note_non_finite(stream_.get(), tensors[i].as<float>(), tensors[i].count(), found + i);
+    }
+    to_host(bad.data(), found, bytes);
+    const auto first = std::ranges::find_if(bad, [](unsigned one) { return one != 0; });
+    if (first == bad.end()) return {};
+    return static_cast<std::size_t>(first - bad.begin());
   }
 
   PredictionCounts cross_entropy(const LogitsShape& shape, const float* logits,
@@ -263,15 +271,45 @@ void CudaDevice::write_pixels(const TensorView& raw, std::int64_t channels,
   });
 }
 
+constexpr int kLeastCapability = 80;
+
+std::string unusable(const DeviceInfo& info) {
+  return text("cuda:", info.index, " (", info.name, ") has compute capability ",
+              info.compute_capability / 10, ".", info.compute_capability % 10,
+              ", and the CUDA backend needs 8.0 or newer");
+}
+
+// What the driver is, where it could not name its devices.
+std::string driver_problem(const std::string& words) {
+  int driver = 0;
+  int own = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess) return words;
+  if (driver == 0) return "CUDA is not available: there is no NVIDIA driver";
+  if (cudaRuntimeGetVersion(&own) != cudaSuccess || driver >= own) return words;
+  const auto version = [](int v) { return text(v / 1000, ".", v % 1000 / 10); };
+  return text("CUDA is not available: the NVIDIA driver is for CUDA ", version(driver),
+              ", and the CUDA backend needs one for ", version(own), " or newer");
+}
+
 CudaAvailability availability() {
   CudaAvailability found;
   try {
-    FM_CUDA(cudaGetDeviceCount(&found.devices));
-    for (int i = 0; i < found.devices; ++i) found.infos.push_back(describe(i));
-    if (found.devices == 0) found.reason = "no CUDA device is visible";
+    int visible = 0;
+    FM_CUDA(cudaGetDeviceCount(&visible));
+    found.reason = "no CUDA device is visible";
+    for (int i = 0; i < visible; ++i) {
+      const DeviceInfo info = describe(i);
+      if (info.compute_capability >= kLeastCapability) {
+        found.infos.push_back(info);
+      } else {
+        found.reason = unusable(info);
+      }
+    }
+    found.devices = static_cast<int>(found.infos.size());
+    if (found.devices > 0) found.reason.clear();
   } catch (const Error& e) {
-    found.devices = 0;
-    found.reason = e.what();
+    found.infos.clear();
+    found.reason = driver_problem(e.what());
   }
   return found;
 }
@@ -279,9 +317,12 @@ CudaAvailability availability() {
 std::shared_ptr<Device> open(const DeviceOptions& options) {
   const CudaAvailability found = availability();
   FM_CHECK(found.devices > 0, NO_DEVICE, found.reason);
-  FM_CHECK(options.index >= 0 && options.index < found.devices, NO_DEVICE,
-           "expected a CUDA device below ", found.devices, " but received cuda:", options.index);
-  return std::make_shared<CudaDevice>(options);
+  std::string names;
+  for (const DeviceInfo& info : found.infos) {
+    if (info.index == options.index) return std::make_shared<CudaDevice>(options);
+    names += text(names.empty() ? "" : ", ", "cuda:", info.index);
+  }
+  fail(ErrorCode::kNO_DEVICE, "expected one of ", names, " but received cuda:", options.index);
 }
 
 }  // namespace

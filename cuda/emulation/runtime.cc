@@ -102,8 +102,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   std::strncpy(properties->name, "emulated on the host", sizeof(properties->name) - 1);
   properties->totalGlobalMem = capacity();
   properties->sharedMemPerBlockOptin = 227 * 1024;
-  properties->major = 9;
-  properties->minor = 0;
+  // FISHERMASK_EMULATED_CAPABILITY: 75 for 7.5.
+  const char* const capability = std::getenv("FISHERMASK_EMULATED_CAPABILITY");
+  const int number = capability == nullptr ? 90 : std::atoi(capability);
+  properties->major = number / 10;
+  properties->minor = number % 10;
   properties->multiProcessorCount = 4;
   properties->l2CacheSize = 1 << 20;
   return cudaSuccess;

@@ -170,8 +170,9 @@ async function chooseAutomatically(request: DeviceRequest): Promise<DeviceChoice
   const { devices, reason } = await cudaAvailability();
   const asked = request.precision ?? "f32";
   const rounding = asked === "f32" ? "" : ` in f32, not ${asked}`;
-  if (devices.length === 0) return onCpu("auto", `${rounding} (${reason})`);
-  const device = await EngineDevice.open(0, request.precision);
+  const [first] = devices;
+  if (first === undefined) return onCpu("auto", `${rounding} (${reason})`);
+  const device = await EngineDevice.open(first.index, request.precision);
   const missing = missingOps(device, request.ops);
   if (missing.length > 0) {
     return onCpu("auto", `${rounding} (${device.name} has no kernel for ${missing.join(", ")})`);

@@ -480,7 +480,9 @@ TEST_CASE("recording: what a recording cannot hold drops it, and the device work
   refused([&] { device.upload(memory.get(), ones.data(), 8); });
   refused([&] { device.upload_batch(memory.get(), ones.data(), 8); });
   refused([&] { (void)device.allocate(1 << 20, "a test"); });
-  refused([&] { (void)device.all_finite(reinterpret_cast<const float*>(memory.get()), 8); });
+  refused([&] {
+    (void)device.find_non_finite(std::array{TensorView{memory.get(), DType::kF32, {8}}});
+  });
   refused([&] { (void)device.record([] {}); });
 
   // An error of the work's own is passed on.

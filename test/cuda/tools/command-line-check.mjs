@@ -164,6 +164,12 @@ if (found.cuda[0].includes("emulated")) {
     FISHERMASK_EMULATED_MEMORY: "600000",
   });
   assert(!existsSync(out));
+  // A device that the library has no code for is not taken, and auto goes on without it.
+  const old = { FISHERMASK_EMULATED_CAPABILITY: "75" };
+  refused(6, ["compute capability 7.5"], ["evaluate", ...on("cuda:0")], old);
+  const automatic = cli(["evaluate", ...on("auto"), "--json"], old);
+  assert.equal(JSON.parse(automatic.stdout).device, "cpu", automatic.stderr);
+  assert(automatic.stderr.includes("using the CPU (cuda:0"), automatic.stderr);
 }
 
 // A library that ends the process that loads it ends a child alone.
