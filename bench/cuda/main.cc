@@ -52,6 +52,8 @@ Json definitions() {
       {"networks.operations", "as bench/native: docs/performance.md"},
       {"forwardBackward", "evaluation mode, gradients of all weights summed over the batch"},
       {"fisher", "exact: squares of each sample's own gradients, summed in f64; the data's labels"},
+      {"recordingGain", "millisecondsWithoutRecording / milliseconds: FISHERMASK_CUDA_GRAPHS=off"},
+      {"recordings", "of CUDA graphs, on the device that the network's row was measured on"},
       {"deviceBytes", "memory that the pool holds after the pass"}};
 }
 

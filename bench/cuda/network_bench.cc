@@ -98,6 +98,12 @@ class NetworkBench {
   double ceiling_;
 };
 
+Json measure_network(BenchRun& run, const std::string& name, Precision precision, bool recordings) {
+  Json row = {{"network", name}, {"precision", precision_name(precision)}};
+  row.update(NetworkBench(run, name, precision, recordings).measure());
+  return row;
+}
+
 // Beside each pass: its milliseconds launch by launch, and how many times as long that is.
 void compare_passes(Json& row, const Json& direct) {
   for (const char* const pass : {"forward", "forwardBackward", "fisher"}) {
@@ -108,25 +114,30 @@ void compare_passes(Json& row, const Json& direct) {
   }
 }
 
-// One after the other: each has the device's memory for itself.
-Json measure_network(BenchRun& run, const std::string& name, Precision precision) {
-  Json row = {{"network", name}, {"precision", precision_name(precision)}};
-  row.update(NetworkBench(run, name, precision, true).measure());
-  compare_passes(row, NetworkBench(run, name, precision, false).measure());
-  return row;
+void for_each_network(BenchRun& run, const std::string& suffix,
+                      const std::function<void(const std::string&, Precision)>& work) {
+  for (const std::string& name : run.settings().networks) {
+    for (const Precision precision : run.settings().precisions) {
+      run.step("network " + name + ", " + std::string(precision_name(precision)) + suffix,
+               [&] { work(name, precision); });
+    }
+  }
 }
 
 }  // namespace
 
+// What is only compared with comes last: a run that gets late leaves it out first.
 void run_networks(BenchRun& run) {
-  run.document()["networks"] = Json::array();
-  for (const std::string& name : run.settings().networks) {
-    for (const Precision precision : run.settings().precisions) {
-      run.step("network " + name + ", " + std::string(precision_name(precision)), [&] {
-        run.document()["networks"].push_back(measure_network(run, name, precision));
-      });
+  Json& rows = run.document()["networks"] = Json::array();
+  for_each_network(run, "", [&](const std::string& name, Precision precision) {
+    rows.push_back(measure_network(run, name, precision, true));
+  });
+  for_each_network(run, ", launch by launch", [&](const std::string& name, Precision precision) {
+    for (Json& row : rows) {
+      if (row["network"] != name || row["precision"] != precision_name(precision)) continue;
+      compare_passes(row, measure_network(run, name, precision, false));
     }
-  }
+  });
 }
 
 }  // namespace fishermask::cuda_bench

@@ -350,6 +350,62 @@ TEST_CASE("recording: a request with other memory is another recording") {
   CHECK(replayed.replays() > 0);
 }
 
+TEST_CASE("recording: scratch of the generic rule that has moved is not written to") {
+  // A request for a bias alone, then one that needs a larger gradient of one sample. No kernel here
+  // keeps memory, which could be what the old gradient of one sample becomes.
+  Task task = vectors(4, false);
+  task.graph = graph_json({parameter_json("w", {kWidth, kWidth}, "weight"),
+                           parameter_json("v", {kWidth, kWidth}, "weight"),
+                           parameter_json("b", {kWidth}, "bias")},
+                          {node_json("h", "linear", {"x"}, {{"weight", "w"}}),
+                           node_json("logits", "linear", {"h"}, {{"weight", "v"}, {"bias", "b"}})},
+                          "logits")
+                   .dump();
+  const Setting graphs("FISHERMASK_CUDA_GRAPHS", "on");
+  const std::shared_ptr<Device> device = open_cuda_device({});
+  Setup setup(task, device);
+  FisherSums small(setup.network), all(setup.network);
+  BackwardRequest of_bias, of_all;
+  for (std::size_t p = 0; p < all.size(); ++p) {
+    const bool bias = setup.network.graph().parameters()[p].name == "b";
+    of_bias.square_sums.push_back(bias ? small.data(p) : nullptr);
+    of_all.square_sums.push_back(all.data(p));
+  }
+  ExecutorOptions options;
+  options.batch = task.inputs.shape()[0];
+  options.squares = true;
+  const std::vector<double> ones(task.labels.size(), 1.0);
+  const auto step = [&](const BackwardRequest& request) {
+    Executor& executor = setup.network.executor(options);
+    write_batch(task.batch(), executor.input(), device.get());
+    executor.forward();
+    seed_loss(executor.output(), task.labels, 1.0, ones, executor.output_gradient(), device.get());
+    executor.backward(request);
+  };
+  // On another executor, so that the device's own scratch is as large as it gets.
+  options.repeatable = true;
+  step(of_all);
+  options.repeatable = false;
+  for (int i = 0; i < 3; ++i) step(of_bias);
+  step(of_all);
+  // What the pool gives out now may be what the recording wrote to.
+  constexpr std::int64_t kBytes = 256;
+  const std::vector<std::byte> own(kBytes, std::byte{0x5A});
+  std::vector<std::shared_ptr<std::byte>> taken;
+  for (int i = 0; i < 16; ++i) {
+    taken.push_back(device->allocate(kBytes, "a test"));
+    device->upload(taken.back().get(), own.data(), kBytes);
+  }
+  for (int i = 0; i < 3; ++i) step(of_bias);
+  for (const auto& memory : taken) {
+    std::vector<std::byte> seen(kBytes);
+    device->download(seen.data(), memory.get(), kBytes);
+    CHECK(seen == own);
+  }
+  CHECK(setup.replays() > 0);
+  CHECK(setup.outdated() == 0);
+}
+
 TEST_CASE("recording: scratch that has moved ends recordings, and they are made again") {
   // Devices of their own: scratch that other tests left is as large as it gets.
   const Setting graphs("FISHERMASK_CUDA_GRAPHS", "on");

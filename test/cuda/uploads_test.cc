@@ -1,5 +1,6 @@
 // Batches that follow each other without the host waiting for the device: whatever runs early or
 // late, each is read whole by the work behind it and by no other.
+#include <array>
 #include <cstring>
 #include <random>
 
@@ -134,17 +135,24 @@ TEST_CASE("uploads: staging memory comes from the pool behind what still used it
     Sender sender(*device);
     constexpr std::int64_t kBytes = 1 << 20;
     const std::vector<float> values = normals(kBytes / 4, 8);
-    const auto kept = device->allocate(kBytes, "a test's values");
+    const std::array kept = {device->allocate(kBytes, "a test's values"),
+                             device->allocate(kBytes, "a test's values")};
     {
-      // Given back while the copy out of it has not run: the next batch may be staged there.
-      const auto passing = device->allocate(kBytes, "a test's values");
-      device->upload(passing.get(), reinterpret_cast<const std::byte*>(values.data()), kBytes);
-      device->copy(kept.get(), passing.get(), kBytes);
+      // Given back while the copies out of them have not run: the next batch's result takes one,
+      // and it may be staged in the other.
+      const std::array passing = {device->allocate(kBytes, "a test's values"),
+                                  device->allocate(kBytes, "a test's values")};
+      for (std::size_t i = 0; i < 2; ++i) {
+        device->upload(passing[i].get(), reinterpret_cast<const std::byte*>(values.data()), kBytes);
+        device->copy(kept[i].get(), passing[i].get(), kBytes);
+      }
     }
     sender.send(kBytes / 12, 2);
-    std::vector<float> seen(values.size());
-    device->download(reinterpret_cast<std::byte*>(seen.data()), kept.get(), kBytes);
-    CHECK(seen == values);
+    for (const auto& memory : kept) {
+      std::vector<float> seen(values.size());
+      device->download(reinterpret_cast<std::byte*>(seen.data()), memory.get(), kBytes);
+      CHECK(seen == values);
+    }
     sender.check();
   }
 }
