@@ -113,7 +113,7 @@ struct DeviceMaskRequest {
 struct DeviceMaskResult {
   // One bit per unit, LSB first; unused bits 0. Empty where they were not to be read.
   std::vector<std::vector<std::uint8_t>> keep;
-  std::vector<std::int64_t> masked;             // by tensor
+  std::vector<std::int64_t> masked;  // by tensor
   std::int64_t eligible = 0;
   std::int64_t total_masked = 0;   // min(k, eligible)
   std::optional<float> threshold;  // the smallest masked score

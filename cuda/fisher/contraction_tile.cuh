@@ -72,10 +72,7 @@ struct SquareSums {
     }
   }
 
-  // To f64: the sums themselves, or this block's partial tile (which `first` writes). Every element
-  // has one thread that adds to it in the order of its samples: the atomic additions are there
-  // because nobody waits for them (a load, an addition and a store would wait 64 times for memory),
-  // and change no bit. `place` is
+  // To f64: the sums themselves, or this block's partial tile (which `first` writes). `place` is
   // read here, from shared memory, so that the compiler cannot work out all of a thread's addresses
   // ahead of the loop over the stages: they would cost it a hundred registers.
   __device__ __forceinline__ void flush(const TileProblem& problem, const Share& share,
@@ -97,15 +94,11 @@ struct SquareSums {
         squares[i][j] = 0.0F;
         if (partial != nullptr) {
           double* const to = partial + row * Tile::kColumns + column;
-          if (first) {
-            *to = value;
-          } else {
-            atomicAdd(to, value);
-          }
+          *to = first ? value : *to + value;
         } else if (at < problem.columns && first_o + row < problem.group_out) {
           const std::int64_t o =
               static_cast<std::int64_t>(group) * problem.group_out + first_o + row;
-          atomicAdd(problem.sums + o * problem.columns + weight, value);
+          problem.sums[o * problem.columns + weight] += value;
         }
       }
     }
