@@ -165,10 +165,7 @@ describe("compile", () => {
   });
 
   it("numbers the ops as the engine's enum does", () => {
-    const header = readFileSync(
-      new URL("../../binding/mask/score_program.h", import.meta.url),
-      "utf8",
-    );
+    const header = readFileSync(new URL("../../binding/core/score_op.h", import.meta.url), "utf8");
     const body = /enum class ScoreOp[^{]*\{([^}]*)\}/.exec(header)?.[1] ?? "";
     const names = [...body.matchAll(/^\s*k([A-Z]\w*)/gm)].map(([, name = ""]) => name);
     expect(names.map((name) => `${name[0]?.toLowerCase()}${name.slice(1)}`)).toEqual([
