@@ -1,9 +1,10 @@
 #include "mask/fused_scan.h"
 
-#include <algorithm>
 #include <array>
-#include <bit>
 #include <limits>
+#include <optional>
+
+#include "mask/score_filter.h"
 
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
 #define FM_FUSED_SCAN_AVX512 1
@@ -79,22 +80,23 @@ template <std::size_t kIndex, std::size_t kDepth, ScoreOp kOp, ScoreOp... kRest>
 
 // What one pass over a block needs beside its data.
 struct Bounds {
-  Vector low, high, lowest, not_eligible, forget_count, remain_count;
+  Vector low, lowest, not_eligible, forget_count, remain_count;
+  __m512i places;  // 0, 1, 2, ...
 };
 
-struct Found {
-  std::uint64_t nan = 0;
-  std::uint64_t eligible = 0;
-  std::uint64_t low = 0;
-  std::uint64_t high = 0;
-};
+// Programs of both Fishers and constants alone may have one: score_filter says so.
+template <ScoreOp... kOps>
+constexpr bool may_have_filter() {
+  using enum ScoreOp;
+  return ((kOps == kForgetFisher) || ...) &&
+         !((kOps == kWeight || kOps == kForgetGradient || kOps == kSqrt) || ...);
+}
 
-// 16 elements from `i` on, of which `valid` count; their bits go to bit `part`
-// of the words.
+// 16 elements from `i` on, of which `valid` count; those that reach low are listed.
 template <ScoreOp... kOps>
 [[gnu::always_inline]] inline void sixteen(const float* constants, const ScoreInputs& in,
                                            const Bounds& bounds, std::int64_t i, __mmask16 valid,
-                                           int part, float* scores, Found& found) {
+                                           TopKBlock& block) {
   using enum ScoreOp;
   Vectors data{};
   data.weight = _mm512_maskz_loadu_ps(valid, in.weight + i);
@@ -114,59 +116,118 @@ template <ScoreOp... kOps>
   steps<0, 0, kOps...>(data, constants, stack);
   const __mmask16 zero = _mm512_cmp_ps_mask(data.weight, _mm512_setzero_ps(), _CMP_EQ_OQ);
   const Vector score = _mm512_mask_mov_ps(stack[0], zero, bounds.not_eligible);
-  _mm512_mask_storeu_ps(scores + i, valid, score);
-  const auto place = [part](__mmask16 bits) { return static_cast<std::uint64_t>(bits) << part; };
-  found.nan |= place(_mm512_mask_cmp_ps_mask(valid, score, score, _CMP_UNORD_Q));
-  found.eligible |= place(_mm512_mask_cmp_ps_mask(valid, score, bounds.lowest, _CMP_GE_OQ));
-  found.low |= place(_mm512_mask_cmp_ps_mask(valid, score, bounds.low, _CMP_GE_OQ));
-  found.high |= place(_mm512_mask_cmp_ps_mask(valid, score, bounds.high, _CMP_GE_OQ));
+  const __mmask16 reached = _mm512_mask_cmp_ps_mask(valid, score, bounds.low, _CMP_GE_OQ);
+  const __m512i unit =
+      _mm512_add_epi32(_mm512_set1_epi32(static_cast<std::int32_t>(i)), bounds.places);
+  _mm512_storeu_si512(block.units.data() + block.reached,
+                      _mm512_maskz_compress_epi32(reached, unit));
+  _mm512_storeu_ps(block.scores.data() + block.reached, _mm512_maskz_compress_ps(reached, score));
+  block.nan_count += __builtin_popcount(_mm512_mask_cmp_ps_mask(valid, score, score, _CMP_UNORD_Q));
+  block.eligible +=
+      __builtin_popcount(_mm512_mask_cmp_ps_mask(valid, score, bounds.lowest, _CMP_GE_OQ));
+  block.reached += __builtin_popcount(reached);
 }
 
-[[gnu::always_inline]] inline void note(const Found& found, std::int64_t word, TopKBlock& block) {
-  const auto w = static_cast<std::size_t>(word);
-  block.nan_count += __builtin_popcountll(found.nan);
-  block.eligible += __builtin_popcountll(found.eligible);
-  block.certain += __builtin_popcountll(found.high);
-  block.inside_count += __builtin_popcountll(found.low & ~found.high);
-  block.masked[w] = found.high;
-  block.inside[w] = found.low & ~found.high;
+// What the filter cannot rule out of 16 elements, all there; nonzero: the weights that are not
+// zero.
+template <bool kReadsRemain>
+[[gnu::always_inline]] inline __mmask16 undecided(const ScoreInputs& in, const Vector& slope,
+                                                  const Vector& offset, std::int64_t i,
+                                                  __mmask16& nonzero) {
+  Vector forget = _mm512_loadu_ps(in.forget_sums + i);
+  asm("" : "+v"(forget));  // or GCC reads it from memory twice
+  __m512i signs = _mm512_castps_si512(forget);
+  Vector bound = offset;
+  if constexpr (kReadsRemain) {
+    Vector remain = _mm512_loadu_ps(in.remain_sums + i);
+    asm("" : "+v"(remain));
+    bound = _mm512_fmadd_ps(slope, remain, offset);
+    signs = _mm512_or_epi32(signs, _mm512_castps_si512(remain));
+  }
+  nonzero = _mm512_cmp_ps_mask(_mm512_loadu_ps(in.weight + i), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+  const __mmask16 negative = _mm512_cmplt_epi32_mask(signs, _mm512_setzero_si512());
+  const auto maybe =
+      static_cast<__mmask16>(_mm512_cmp_ps_mask(forget, bound, _CMP_NLT_UQ) | negative);
+  return maybe & nonzero;
 }
 
+constexpr std::int32_t kUnfiltered = 31;  // blocks, before the filter is tried again
+
+// How much of the next block is fetched ahead; measured: more is slower.
+constexpr std::int64_t kPrefetched = 512;
+
+[[gnu::always_inline]] inline void prefetch(const float* from) {
+  _mm_prefetch(reinterpret_cast<const char*>(from), _MM_HINT_T1);
+}
+
+// As many whole sixteens as there are, those alone scored of which the filter does not rule out
+// everything. Two loops, neither with a branch that depends on the data: the first lists what is
+// left. Returns the first element that is in no whole sixteen.
 template <ScoreOp... kOps>
-void scan(const float* constants, const ScoreInputs& given, std::int64_t count,
-          const TopKMarks& marks, float* scores, TopKBlock& block) {
+[[gnu::always_inline]] inline std::int64_t filtered(const float* constants, const ScoreInputs& in,
+                                                    const Bounds& bounds, const ScoreFilter& filter,
+                                                    std::int64_t count, TopKBlock& block) {
+  constexpr bool kReadsRemain = ((kOps == ScoreOp::kRemainFisher) || ...);
+  const Vector slope = _mm512_set1_ps(filter.slope);
+  const Vector offset = _mm512_set1_ps(filter.offset);
+  std::array<std::int32_t, TopKBlock::kMaxUnits / 16 + 1> left;  // first elements
+  std::array<__mmask16, TopKBlock::kMaxUnits / 16 + 1> left_nonzero;
+  std::size_t left_count = 0;
+  std::int64_t eligible = 0;
+  const std::int64_t end = count / 16 * 16;
+  for (std::int64_t i = 0; i < end; i += 16) {
+    __mmask16 nonzero = 0;
+    const __mmask16 maybe = undecided<kReadsRemain>(in, slope, offset, i, nonzero);
+    eligible += __builtin_popcount(nonzero);
+    left[left_count] = static_cast<std::int32_t>(i);
+    left_nonzero[left_count] = nonzero;
+    left_count += maybe != 0 ? 1U : 0U;
+  }
+  // Memory would idle through the second loop and whatever follows.
+  for (std::int64_t ahead = end; ahead < end + kPrefetched; ahead += 16) {
+    prefetch(in.forget_sums + ahead);
+    prefetch(in.weight + ahead);
+    if constexpr (kReadsRemain) prefetch(in.remain_sums + ahead);
+  }
+  for (std::size_t l = 0; l < left_count; ++l) {
+    eligible -= __builtin_popcount(left_nonzero[l]);  // counted by its scores
+    sixteen<kOps...>(constants, in, bounds, left[l], 0xFFFF, block);
+  }
+  block.eligible += eligible;
+  // Ties with the mark, for instance: nothing but their score tells them from it.
+  if (left_count * 16 * 2 > static_cast<std::size_t>(end)) block.unfiltered_blocks = kUnfiltered;
+  return end;
+}
+
+// filter: or null.
+template <ScoreOp... kOps>
+void scan(const float* constants, const ScoreInputs& given, std::int64_t count, float low,
+          const ScoreFilter* filter, TopKBlock& block) {
   const ScoreInputs in = given;  // a copy, so that no store can change it
-  const Bounds bounds{_mm512_set1_ps(marks.low),
-                      _mm512_set1_ps(marks.high),
+  const Bounds bounds{_mm512_set1_ps(low),
                       _mm512_set1_ps(std::numeric_limits<float>::lowest()),
                       _mm512_set1_ps(-std::numeric_limits<float>::infinity()),
                       _mm512_set1_ps(in.forget_count),
-                      _mm512_set1_ps(in.remain_count)};
+                      _mm512_set1_ps(in.remain_count),
+                      _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)};
   float copies[sizeof...(kOps)];
   for (std::size_t i = 0; i < sizeof...(kOps); ++i) copies[i] = constants[i];
   std::int64_t first = 0;
-  for (; first + 64 <= count; first += 64) {
-    Found found;
-    sixteen<kOps...>(copies, in, bounds, first, 0xFFFF, 0, scores, found);
-    sixteen<kOps...>(copies, in, bounds, first + 16, 0xFFFF, 16, scores, found);
-    sixteen<kOps...>(copies, in, bounds, first + 32, 0xFFFF, 32, scores, found);
-    sixteen<kOps...>(copies, in, bounds, first + 48, 0xFFFF, 48, scores, found);
-    note(found, first / 64, block);
+  if constexpr (may_have_filter<kOps...>()) {
+    if (filter != nullptr) first = filtered<kOps...>(copies, in, bounds, *filter, count, block);
+  }
+  for (; first + 16 <= count; first += 16) {
+    sixteen<kOps...>(copies, in, bounds, first, 0xFFFF, block);
   }
   if (first == count) return;
-  Found found;
-  for (int part = 0; first + part < count; part += 16) {
-    const std::int64_t left = count - first - part;
-    const auto valid = static_cast<__mmask16>(left >= 16 ? 0xFFFF : (1 << left) - 1);
-    sixteen<kOps...>(copies, in, bounds, first + part, valid, part, scores, found);
-  }
-  note(found, first / 64, block);
+  const auto valid = static_cast<__mmask16>((1 << (count - first)) - 1);
+  sixteen<kOps...>(copies, in, bounds, first, valid, block);
 }
 
 #pragma GCC pop_options
 
 using Scan = void (*)(const float* constants, const ScoreInputs& inputs, std::int64_t count,
-                      const TopKMarks& marks, float* scores, TopKBlock& block);
+                      float low, const ScoreFilter* filter, TopKBlock& block);
 
 struct Entry {
   FusedProgram program = FusedProgram::kNone;
@@ -195,18 +256,23 @@ Scan scan_of(FusedProgram program) {
 }  // namespace
 
 void score_and_classify(const ScoreProgram& program, const ScoreInputs& inputs, std::int64_t count,
-                        const TopKMarks& marks, float* scores, TopKBlock& block) {
+                        float low, float* scratch, TopKBlock& block) {
 #if defined(FM_FUSED_SCAN_AVX512)
   if (const Scan scan = scan_of(program.fused_program()); scan != nullptr) {
     program.check_inputs(inputs, true);
-    block.nan_count = block.eligible = block.certain = block.inside_count = 0;
-    scan(program.constants(), inputs, count, marks, scores, block);
-    guess_inside(scores, count, marks.guess, block);
+    block.nan_count = block.eligible = block.reached = 0;
+    std::optional<ScoreFilter> filter;
+    if (block.unfiltered_blocks > 0) {
+      --block.unfiltered_blocks;
+    } else {
+      filter = score_filter(program.fused_program(), program.constants(), inputs, low);
+    }
+    scan(program.constants(), inputs, count, low, filter ? &*filter : nullptr, block);
     return;
   }
 #endif
-  program.evaluate_eligible(inputs, count, scores);
-  classify_block(scores, count, marks, block);
+  program.evaluate_eligible(inputs, count, scratch);
+  classify_block(scratch, count, low, block);
 }
 
 }  // namespace fishermask

@@ -1,11 +1,9 @@
-// score_and_classify: scores of a block of single weights and where they lie against the marks, in
-// one loop that reads each input once: what mask_top_k spends its time in. A form that first threw
-// out what is surely below the marks, without division, was slower (75 against 62 ms of processor
-// time at 5e7 weights, Zen 4).
-// Result:        that of ScoreProgram::evaluate_eligible followed by classify_block, bit for bit.
-// Shapes:        count <= TopKBlock::kMaxUnits; scores (count,) are written.
-// Deterministic: yes.
-// Errors:        ARGUMENT on a missing input.
+// score_and_classify: scores of a block of single weights and which reach the mark, in one loop
+// that reads each input once: what mask_top_k spends its time in. Where a score can be ruled out
+// without a division (score_filter.h), it is. Result:        that of
+// ScoreProgram::evaluate_eligible followed by classify_block, bit for bit. Shapes:        count <=
+// TopKBlock::kMaxUnits; scratch (count,), of no use afterwards. Deterministic: yes. Errors:
+// ARGUMENT on a missing input.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +14,6 @@
 namespace fishermask {
 
 void score_and_classify(const ScoreProgram& program, const ScoreInputs& inputs, std::int64_t count,
-                        const TopKMarks& marks, float* scores, TopKBlock& block);
+                        float low, float* scratch, TopKBlock& block);
 
 }  // namespace fishermask

@@ -54,26 +54,36 @@ class MemoryStore final : public TopKStore {
     const Array& array = of(segment);
     Log& log = log_of(segment);
     const std::int64_t elements = array.elements_per_unit;
-    const auto bytes = static_cast<std::size_t>(elements) * sizeof(float);
     float* const weight = array.weight + segment.begin * elements;
-    std::vector<float> late;
-    for (const TopKCorrection& correction : corrections) {
-      const float* const now = weight + correction.unit * elements;
-      if (correction.masked) late.insert(late.end(), now, now + elements);
-    }
-    log.corrections.assign(corrections.begin(), corrections.end());
-    log.late = std::move(late);
+    // The pass is long over: all that follows comes from memory, at once rather than one by one.
+    std::vector<const float*> unmasked;  // where the pass has put their values
+    std::size_t masked = 0;
     std::int64_t counted = 0;  // units whose masked ones are counted in `rank`
     std::int64_t rank = 0;
     for (const TopKCorrection& correction : corrections) {
-      float* const unit = weight + correction.unit * elements;
+      __builtin_prefetch(weight + correction.unit * elements, 1);
       if (correction.masked) {
-        std::memset(unit, 0, bytes);
+        ++masked;
         continue;
       }
       rank += masked_between(kept, counted, correction.unit);
       counted = correction.unit;
-      std::memcpy(unit, log.values.data() + rank * elements, bytes);
+      unmasked.push_back(log.values.data() + rank * elements);
+      __builtin_prefetch(unmasked.back());
+    }
+    std::vector<float> late(masked * static_cast<std::size_t>(elements));
+    log.corrections.assign(corrections.begin(), corrections.end());
+    log.late = std::move(late);
+    float* was = log.late.data();
+    auto value = unmasked.begin();
+    for (const TopKCorrection& correction : corrections) {
+      float* const unit = weight + correction.unit * elements;
+      if (correction.masked) {
+        was = std::copy_n(unit, elements, was);
+        std::fill_n(unit, elements, 0.0F);
+      } else {
+        std::copy_n(*value++, elements, unit);
+      }
     }
   }
 
@@ -143,8 +153,8 @@ class MemoryStore final : public TopKStore {
         if (from != nullptr) __builtin_prefetch(from);
       }
     }
-    void mask(const UnitRange& segment, const std::uint8_t* kept, std::int64_t masked) override {
-      if (masked > 0) store_.mask(segment, kept, masked);
+    void mask(const UnitRange& segment, std::span<const std::uint32_t> units) override {
+      if (!units.empty()) store_.mask(segment, units);
     }
 
    private:
@@ -157,23 +167,21 @@ class MemoryStore final : public TopKStore {
     return array.logs[static_cast<std::size_t>(segment.begin / array.segment_units)];
   }
 
-  void mask(const UnitRange& segment, const std::uint8_t* kept, std::int64_t masked) {
+  void mask(const UnitRange& segment, std::span<const std::uint32_t> units) {
     Array& array = of(segment);
-    const std::int64_t units = segment.end - segment.begin;
     const std::int64_t elements = array.elements_per_unit;
-    std::vector<float> log(static_cast<std::size_t>(masked * elements));
+    std::vector<float> log(units.size() * static_cast<std::size_t>(elements));
     float* old = log.data();
     float* const first = array.weight + segment.begin * elements;
     if (elements == 1) {
-      for_each_masked_bit(kept, units,
-                          [&](std::int64_t unit) { *old++ = std::exchange(first[unit], 0.0F); });
+      for (const std::uint32_t unit : units) *old++ = std::exchange(first[unit], 0.0F);
     } else {
       const auto bytes = static_cast<std::size_t>(elements) * sizeof(float);
-      for_each_masked_bit(kept, units, [&](std::int64_t unit) {
+      for (const std::uint32_t unit : units) {
         std::memcpy(old, first + unit * elements, bytes);
         std::memset(first + unit * elements, 0, bytes);
         old += elements;
-      });
+      }
     }
     log_of(segment).values = std::move(log);
   }

@@ -8,7 +8,6 @@
 
 #include "core/vector_clones.h"
 #include "mask/file_range.h"
-#include "mask/top_k_bits.h"
 #include "mask/top_k_ranker.h"
 
 namespace fishermask {
@@ -143,14 +142,12 @@ class DiskStore final : public TopKStore {
       ask(store_.needs_.forget_gradient, tensor.forget_gradient_sums, 4);
     }
 
-    void mask(const UnitRange& segment, const std::uint8_t* kept, std::int64_t masked) override {
+    void mask(const UnitRange& segment, std::span<const std::uint32_t> masked) override {
       const TopKDiskTensor& tensor = store_.of(segment);
       const std::int64_t unit_bytes = store_.elements_of(segment) * width_of(tensor.type);
       const std::int64_t units = segment.end - segment.begin;
-      if (masked > 0) {
-        for_each_masked_bit(kept, units, [&](std::int64_t unit) {
-          std::memset(stored_.data() + unit * unit_bytes, 0, static_cast<std::size_t>(unit_bytes));
-        });
+      for (const std::uint32_t unit : masked) {
+        std::memset(stored_.data() + unit * unit_bytes, 0, static_cast<std::size_t>(unit_bytes));
       }
       const auto bytes = static_cast<std::size_t>(units * unit_bytes);
       store_.output(tensor.output)

@@ -41,7 +41,6 @@ struct Segment {
   std::int64_t eligible = 0;
   std::int64_t certain = 0;  // masked for good by the pass
   std::int64_t inside = 0;   // between the marks
-  std::int64_t guessed = 0;  // of those, masked by the pass
   std::int64_t masked = 0;   // in the end
   std::vector<Candidate> candidates;
 
@@ -214,18 +213,16 @@ class TopKRanker {
   }
 
   void classify(const Segment& segment, std::int64_t first, std::int64_t count,
-                const UnitData& data, const TopKBracket& bracket, Scores& scores,
-                TopKBlock& block) const {
-    const TopKMarks marks = bracket.at(segment.flat + first);
+                const UnitData& data, float low, Scores& scores, TopKBlock& block) const {
     const TopKUnits& tensor = tensor_of(segment);
     if (tensor.elements_per_unit == 1 && tensor.previous_keep == nullptr) {
       const auto unit = tensor.first_unit + static_cast<std::uint64_t>(segment.range.begin + first);
-      score_and_classify(job_.program, score_inputs(data, job_.settings, 1, unit, 0), count, marks,
+      score_and_classify(job_.program, score_inputs(data, job_.settings, 1, unit, 0), count, low,
                          scores.data(), block);
       return;
     }
     score_block(segment, first, count, data, scores);
-    classify_block(scores.data(), count, marks, block);
+    classify_block(scores.data(), count, low, block);
   }
 
   // --- the marks
@@ -325,49 +322,41 @@ class TopKRanker {
   }
 
   void stream_segment(Segment& segment, TopKWindow& window, const TopKBracket& bracket) {
-    std::uint8_t* const kept = kept_bytes(segment);
+    thread_local TopKLists lists;
+    list_segment(segment, window, bracket, lists);
+    segment.certain = lists.certain();
+    segment.inside = lists.inside_count();
+    segment.candidates.resize(static_cast<std::size_t>(lists.inside_count()));
+    for (std::size_t i = 0; i < segment.candidates.size(); ++i) {
+      const TopKLists::Inside inside = lists.inside(i);
+      segment.candidates[i] = {score_key(inside.score), inside.unit & 0x7FFFFFFFU,
+                               inside.masked ? 1U : 0U};
+    }
+    mask_listed(segment, window, lists);
+  }
+
+  void list_segment(Segment& segment, TopKWindow& window, const TopKBracket& bracket,
+                    TopKLists& lists) {
     TopKBlock block;
     alignas(64) Scores scores;
-    std::int64_t masked = 0;
-    thread_local std::vector<Candidate> found;  // grows once, not for every segment
-    found.clear();
+    lists.clear(segment.units());
     for_each_block(segment, window,
                    [&](std::int64_t first, std::int64_t count, const UnitData& data) {
-                     classify(segment, first, count, data, bracket, scores, block);
-                     write_kept(block, count, kept + first / 8);
-                     masked += block.masked_count;
+                     const TopKMarks marks = bracket.at(segment.flat + first);
+                     classify(segment, first, count, data, marks.low, scores, block);
                      segment.nan_count += block.nan_count;
                      segment.eligible += block.eligible;
-                     segment.certain += block.certain;
-                     segment.inside += block.inside_count;
-                     segment.guessed += block.masked_count - block.certain;
-                     if (block.inside_count > 0)
-                       remember(block, first, count, scores.data(), found);
+                     lists.add(block, first, marks);
                    });
-    segment.candidates = found;
-    window.mask(segment.range, kept, masked);
   }
 
-  static void write_kept(const TopKBlock& block, std::int64_t count, std::uint8_t* kept) {
-    TopKBlock::Words words;
-    for (std::size_t w = 0; w < words.size(); ++w) words[w] = ~block.masked[w];
-    if (count % 64 != 0) {
-      words[static_cast<std::size_t>(count / 64)] &= (std::uint64_t{1} << (count % 64)) - 1U;
+  // The segment's keep-bits must all be set.
+  void mask_listed(const Segment& segment, TopKWindow& window, const TopKLists& lists) {
+    std::uint8_t* const kept = kept_bytes(segment);
+    for (const std::uint32_t unit : lists.masked()) {
+      kept[unit / 8] = static_cast<std::uint8_t>(kept[unit / 8] & ~(1U << (unit % 8)));
     }
-    std::memcpy(kept, words.data(), static_cast<std::size_t>((count + 7) / 8));
-  }
-
-  static void remember(const TopKBlock& block, std::int64_t first, std::int64_t count,
-                       const float* scores, std::vector<Candidate>& found) {
-    for (std::int64_t w = 0; w * 64 < count; ++w) {
-      const auto word = static_cast<std::size_t>(w);
-      for (std::uint64_t left = block.inside[word]; left != 0; left &= left - 1U) {
-        const int bit = std::countr_zero(left);
-        const std::int64_t i = w * 64 + bit;
-        found.push_back({score_key(scores[i]), static_cast<std::uint32_t>(first + i) & 0x7FFFFFFFU,
-                         static_cast<std::uint32_t>(block.masked[word] >> bit) & 1U});
-      }
-    }
+    window.mask(segment.range, lists.masked());
   }
 
   void note_eligible() {
@@ -539,6 +528,10 @@ class TopKRanker {
       fresh.flat = segment.flat;
       segment = std::move(fresh);
     }
+    for (const std::int64_t t : ranking_.tensors) {
+      KeepMask& mask = masks_[static_cast<std::size_t>(t)];
+      mask = KeepMask(mask.units);
+    }
     ranking_.eligible = 0;
     KeyHistogram counts =
         histogram([](std::uint32_t key) { return static_cast<std::int64_t>(key >> 16U); }, true);
@@ -605,17 +598,11 @@ class TopKRanker {
     for_each_segment([&](std::int64_t item, TopKWindow& window) {
       Segment& segment = segments_[static_cast<std::size_t>(item)];
       segment.eligible = 0;
-      std::uint8_t* const kept = kept_bytes(segment);
-      TopKBlock block;
-      alignas(64) Scores scores;
-      for_each_block(segment, window,
-                     [&](std::int64_t first, std::int64_t count, const UnitData& data) {
-                       classify(segment, first, count, data, bracket, scores, block);
-                       write_kept(block, count, kept + first / 8);
-                       segment.masked += block.certain;
-                       segment.inside += block.inside_count;
-                     });
-      window.mask(segment.range, kept, segment.masked);
+      thread_local TopKLists lists;
+      list_segment(segment, window, bracket, lists);
+      segment.masked = lists.certain();
+      segment.inside = lists.inside_count();
+      mask_listed(segment, window, lists);
     });
   }
 

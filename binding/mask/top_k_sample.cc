@@ -12,6 +12,8 @@ using Ordered = std::uint64_t;
 Ordered ordered(std::uint32_t key, std::size_t ordinal) {
   return (Ordered{~key} << 32U) | static_cast<Ordered>(ordinal);
 }
+constexpr double kFarBehind = 512.0;  // sampled units
+
 std::uint32_t key_of(Ordered value) { return ~static_cast<std::uint32_t>(value >> 32U); }
 std::size_t ordinal_of(Ordered value) { return static_cast<std::size_t>(value & 0xFFFFFFFFU); }
 
@@ -63,15 +65,20 @@ TopKBracket bracket_of(std::span<const TopKSampled> sampled, std::span<const std
   };
   const double rank =
       std::min(share * static_cast<double>(sample.size()), static_cast<double>(eligible));
-  // The pivot of the estimate is found on a copy, since marks are taken from
-  // the last rank down.
-  std::vector<Ordered> copy = sample;
+  // Marks are taken from the last rank down, and of a few ranks around the pivot: what is far
+  // behind is put aside first, so that the sample is partitioned as a whole but once. The pivot of
+  // the estimate is found on a copy of the rest.
+  const double far = 2.0 * rank + kFarBehind;
+  if (far < static_cast<double>(sample.size())) static_cast<void>(at(far));
   const auto pivot_at =
       static_cast<std::ptrdiff_t>(std::min(rank, static_cast<double>(sample.size()) - 1.0));
+  std::vector<Ordered> copy(sample.begin(),
+                            sample.begin() + static_cast<std::ptrdiff_t>(sorted_before));
   std::nth_element(copy.begin(), copy.begin() + pivot_at, copy.end());
   const double spread =
       spread_of_count(in_strata, run_ends, copy[static_cast<std::size_t>(pivot_at)], rank);
   const double margin = tuning.sigmas * spread + tuning.slack;
+  if (rank + margin >= static_cast<double>(sorted_before)) sorted_before = sample.size();
   TopKBracket bracket;
   bracket.low = mark_at(std::max(rank + margin, 0.0));
   bracket.guess = mark_at(std::min(rank, rank + margin));

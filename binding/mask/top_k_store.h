@@ -38,10 +38,9 @@ class TopKWindow {
   virtual UnitData read(const UnitRange& range) = 0;
   // Says that a range will be read soon.
   virtual void prefetch(const UnitRange& range) = 0;
-  // Masks units of the segment just read: those whose keep-bit is 0. `kept`
-  // points to the segment's first byte, `masked` says how many. Called once for
-  // every segment of a masking pass, also where nothing is masked.
-  virtual void mask(const UnitRange& segment, const std::uint8_t* kept, std::int64_t masked) = 0;
+  // Masks units of the segment just read: `units`, counted from its begin, ascending. Called once
+  // for every segment of a masking pass, also where nothing is masked.
+  virtual void mask(const UnitRange& segment, std::span<const std::uint32_t> units) = 0;
 };
 
 class TopKStore {

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "mask/fused_scan.h"
+#include "mask/score_filter.h"
 #include "mask/top_k_block.h"
 #include "mask_test_support.h"
 
@@ -382,34 +383,40 @@ TEST_CASE("top-k: the loops of every processor classify alike, and as one by one
     }
     for (const TopKMarks& marks : {TopKMarks{-1.0F, 1.0F, 3.0F}, TopKMarks{kNan, kNan, kNan},
                                    TopKMarks{2.0F, 2.0F, kNan}, TopKMarks{-9.0F, -9.0F, -9.0F}}) {
-      TopKBlock best;
-      TopKBlock portable;
-      classify_block(scores.data(), count, marks, best);
-      classify_block(scores.data(), count, marks, portable, true);
-      std::int64_t nan_count = 0, eligible = 0, certain = 0, inside = 0, masked = 0;
-      for (std::int64_t i = 0; i < count; ++i) {
-        const float score = scores[static_cast<std::size_t>(i)];
-        const auto bit = [&](const TopKBlock::Words& words) {
-          return (words[static_cast<std::size_t>(i / 64)] >> (i % 64) & 1U) != 0;
-        };
-        nan_count += std::isnan(score) ? 1 : 0;
-        eligible += score > kNotEligible ? 1 : 0;
-        certain += score >= marks.high ? 1 : 0;
-        const bool is_inside = score >= marks.low && !(score >= marks.high);
-        inside += is_inside ? 1 : 0;
-        const bool is_masked = score >= marks.high || (is_inside && score >= marks.guess);
-        masked += is_masked ? 1 : 0;
-        for (const TopKBlock* block : {&best, &portable}) {
-          CHECK(bit(block->masked) == is_masked);
-          CHECK(bit(block->inside) == is_inside);
+      for (const bool portable : {false, true}) {
+        TopKBlock block;
+        classify_block(scores.data(), count, marks.low, block, portable);
+        TopKLists lists;
+        lists.clear(count + 7);
+        lists.add(block, 7, marks, portable);
+        std::int64_t nan_count = 0, eligible = 0, certain = 0;
+        std::size_t reached = 0, inside = 0, masked = 0;
+        for (std::int64_t i = 0; i < count; ++i) {
+          const float score = scores[static_cast<std::size_t>(i)];
+          nan_count += std::isnan(score) ? 1 : 0;
+          eligible += score > kNotEligible ? 1 : 0;
+          if (!(score >= marks.low)) continue;
+          REQUIRE(static_cast<std::int64_t>(reached) < block.reached);
+          CHECK(block.units[reached] == i);
+          CHECK(block.scores[reached++] == score);
+          certain += score >= marks.high ? 1 : 0;
+          if (score >= marks.guess) {
+            REQUIRE(masked < lists.masked().size());
+            CHECK(lists.masked()[masked++] == i + 7);
+          }
+          if (score >= marks.high) continue;
+          REQUIRE(static_cast<std::int64_t>(inside) < lists.inside_count());
+          const TopKLists::Inside found = lists.inside(inside++);
+          CHECK(found.score == score);
+          CHECK(found.unit == i + 7);
+          CHECK(found.masked == (score >= marks.guess));
         }
-      }
-      for (const TopKBlock* block : {&best, &portable}) {
-        CHECK(block->nan_count == nan_count);
-        CHECK(block->eligible == eligible);
-        CHECK(block->certain == certain);
-        CHECK(block->inside_count == inside);
-        CHECK(block->masked_count == masked);
+        CHECK(block.nan_count == nan_count);
+        CHECK(block.eligible == eligible);
+        CHECK(block.reached == static_cast<std::int64_t>(reached));
+        CHECK(lists.certain() == certain);
+        CHECK(lists.masked().size() == masked);
+        CHECK(lists.inside_count() == static_cast<std::int64_t>(inside));
       }
     }
   }
@@ -449,24 +456,95 @@ TEST_CASE("top-k: fused loops give the bits of an op at a time, odd values inclu
     Floats a(forget.size()), b(forget.size()), c(forget.size());
     fused.evaluate_eligible(inputs, count, a.data());
     plain.evaluate_eligible(inputs, count, b.data());
-    TopKBlock block;
-    const TopKMarks marks{-1.0F, 0.5F, 2.0F};
-    score_and_classify(fused, inputs, count, marks, c.data(), block);
-    TopKBlock expected;
-    classify_block(b.data(), count, marks, expected, true);
     CAPTURE(p);
-    CHECK(block.nan_count == expected.nan_count);
-    CHECK(block.eligible == expected.eligible);
-    CHECK(block.certain == expected.certain);
-    CHECK(block.masked_count == expected.masked_count);
     for (std::size_t i = 0; i < a.size(); ++i) {
       if (std::isnan(b[i])) {
         CHECK(std::isnan(a[i]));
-        CHECK(std::isnan(c[i]));
       } else {
         CHECK(std::bit_cast<std::uint32_t>(a[i]) == std::bit_cast<std::uint32_t>(b[i]));
-        CHECK(std::bit_cast<std::uint32_t>(c[i]) == std::bit_cast<std::uint32_t>(b[i]));
       }
     }
+    // One mark that everything reaches, ones that a filter rules much out for, and some of the
+    // scores.
+    Floats marks = {std::numeric_limits<float>::lowest(), -1.0F, 0.5F, 1e-20F, 1e20F, 0.0F, kNan};
+    for (int i = 0; i < 20; ++i) {
+      marks.push_back(b[random.below(static_cast<std::uint32_t>(b.size()))]);
+    }
+    for (const float low : marks) {
+      TopKBlock block;
+      score_and_classify(fused, inputs, count, low, c.data(), block);
+      TopKBlock expected;
+      classify_block(b.data(), count, low, expected, true);
+      CAPTURE(low);
+      CHECK(block.nan_count == expected.nan_count);
+      CHECK(block.eligible == expected.eligible);
+      REQUIRE(block.reached == expected.reached);
+      for (std::size_t i = 0; i < static_cast<std::size_t>(block.reached); ++i) {
+        CHECK(block.units[i] == expected.units[i]);
+        CHECK(std::bit_cast<std::uint32_t>(block.scores[i]) ==
+              std::bit_cast<std::uint32_t>(expected.scores[i]));
+      }
+    }
+  }
+}
+
+// The filter's promise, where it is hardest to keep: inputs whose score is the mark or next to it,
+// quotients that underflow, huge and odd values.
+TEST_CASE("top-k: what the filter rules out is below the mark") {
+  Random random(80);
+  const std::vector<std::vector<ScoreInstruction>> filtered = {
+      {{kForgetFisher}},
+      {{kForgetFisher}, {kRemainFisher}, {kConstant, 0.7F}, {kMul}, {kSub}},
+      {{kForgetFisher}, {kRemainFisher}, {kConstant, 0.0F}, {kMul}, {kSub}},
+      {{kForgetFisher}, {kRemainFisher}, {kConstant, 1e-12F}, {kAdd}, {kDiv}},
+      {{kForgetFisher}, {kRemainFisher}, {kConstant, 1e-44F}, {kAdd}, {kDiv}},
+      {{kForgetFisher}, {kRemainFisher}, {kConstant, 3.0F}, {kAdd}, {kDiv}}};
+  for (const auto& instructions : filtered) {
+    const ScoreProgram program(instructions);
+    REQUIRE(program.fused_program() != FusedProgram::kNone);
+    std::int64_t found = 0, ruled_out = 0, next_to = 0;
+    for (int round = 0; round < 20000; ++round) {
+      const auto size = [&] {
+        const float log =
+            round % 3 == 0 ? -103.0F + 20.0F * random.uniform() : 160.0F * random.uniform() - 90.0F;
+        return std::exp(log);  // a third around the denormal numbers
+      };
+      const float near_forget = size(), near_remain = random.below(9) == 0 ? 0.0F : size();
+      ScoreInputs inputs;
+      inputs.forget_count =
+          random.below(4) == 0 ? 1.0F : static_cast<float>(1 + random.below(60000));
+      inputs.remain_count = static_cast<float>(1 + random.below(60000));
+      const float weight = 1.0F;
+      inputs.weight = &weight;
+      const auto score_of = [&](float forget, float remain) {
+        inputs.forget_sums = &forget;
+        inputs.remain_sums = &remain;
+        float score = 0.0F;
+        program.evaluate(inputs, 1, &score);
+        return score;
+      };
+      const float low = score_of(near_forget, near_remain);
+      const auto filter = score_filter(program.fused_program(), program.constants(), inputs, low);
+      if (!filter) continue;
+      ++found;
+      for (int i = 0; i < 12; ++i) {
+        const float factor =
+            i < 4 ? 1.0F
+                  : 1.0F + (random.uniform() - 0.5F) * std::exp2(-2.0F * static_cast<float>(i));
+        float forget = near_forget * factor;
+        if (i < 4) forget = std::nextafter(forget, i % 2 == 0 ? 0.0F : 1e38F);
+        const float remain = i % 4 == 1 ? std::nextafter(near_remain, 1e38F) : near_remain;
+        if (!(forget < std::fma(filter->slope, remain, filter->offset))) continue;
+        ++ruled_out;
+        const float score = score_of(forget, remain);
+        next_to += score > low * 0.999F ? 1 : 0;
+        CAPTURE(forget);
+        CAPTURE(remain);
+        CHECK(score < low);
+      }
+    }
+    CHECK(found > 5000);
+    CHECK(ruled_out > 1000);
+    CHECK(next_to > 100);
   }
 }
